@@ -1,0 +1,114 @@
+#include <string>
+
+#include "blas_table.hpp"
+#include "matfac/als.hpp"
+#include "matfac/evaluate.hpp"
+#include "numpy_views.hpp"
+
+namespace matfac::bindings {
+
+namespace {
+
+Loss loss_named(const std::string& name) {
+    if (name == "ratings") return Loss::ratings;
+    if (name == "ials") return Loss::ials;
+    if (name == "hu") return Loss::hu;
+    throw py::value_error("loss must be 'ratings', 'ials' or 'hu', not '" + name + "'");
+}
+
+template <class T>
+py::tuple half_sweep(const Csr<T>& csr, const std::string& loss, double mean, double alpha,
+                     std::int64_t k, Array<T> fixed, Array<T> solved,
+                     const MaybeArray<T>& fixed_bias, MaybeArray<T> solved_bias,
+                     const Array<T>& ridge, const MaybeArray<T>& fixed_weight, int cg_steps,
+                     double tolerance, bool keep_basis, int n_threads) {
+    HalfSweep<T> sweep;
+    sweep.ratings = csr.view;
+    sweep.loss = loss_named(loss);
+    sweep.mean = mean;
+    sweep.alpha = alpha;
+    // With keep_basis the core works on a copy, so a read-only table will do.
+    if (keep_basis) {
+        const TableView<const T> view = table_of(fixed, k, "fixed");
+        sweep.fixed = {view.n_rows, view.k, view.stride, const_cast<T*>(view.data)};
+    } else {
+        sweep.fixed = mutable_table_of(fixed, k, "fixed");
+    }
+    sweep.solved = mutable_table_of(solved, k, "solved");
+    check_rows(sweep.fixed.n_rows, csr.view.n_cols, "fixed");
+    check_rows(sweep.solved.n_rows, csr.view.n_rows, "solved");
+    sweep.fixed_bias = vector_of(fixed_bias, csr.view.n_cols, "fixed_bias");
+    sweep.solved_bias = mutable_vector_of(solved_bias, csr.view.n_rows, "solved_bias");
+    if ((sweep.fixed_bias == nullptr) != (sweep.solved_bias == nullptr))
+        refuse("fixed_bias", "and solved_bias must both be given or both be None");
+    if (sweep.fixed_bias != nullptr && sweep.loss != Loss::ratings)
+        refuse("fixed_bias", "goes with loss 'ratings' alone");
+    sweep.ridge = vector_of(ridge, csr.view.n_rows, "ridge");
+    sweep.fixed_weight = vector_of(fixed_weight, csr.view.n_cols, "fixed_weight");
+    if (cg_steps < 0) refuse("cg_steps", "must not be negative");
+    sweep.cg_steps = cg_steps;
+    sweep.tolerance = tolerance;
+    sweep.keep_basis = keep_basis;
+    sweep.n_threads = checked_threads(n_threads);
+    Interruptible call;
+    const SweepResult result = call.run(
+        [&](Control& control) { return run_half_sweep(sweep, blas_table(), control); });
+    return py::make_tuple(result.value, result.ridge);
+}
+
+template <class T>
+double loss_of(const Csr<T>& csr, const std::string& loss, double mean, double alpha,
+               std::int64_t k, const Array<T>& users, const Array<T>& items,
+               const MaybeArray<T>& user_bias, const MaybeArray<T>& item_bias, int n_threads) {
+    Model<T> model{table_of(users, k, "users"), table_of(items, k, "items"),
+                   vector_of(user_bias, csr.view.n_rows, "user_bias"),
+                   vector_of(item_bias, csr.view.n_cols, "item_bias"), mean};
+    check_rows(model.users.n_rows, csr.view.n_rows, "users");
+    check_rows(model.items.n_rows, csr.view.n_cols, "items");
+    const Loss kind = loss_named(loss);
+    checked_threads(n_threads);
+    Interruptible call;
+    return call.run([&](Control& control) {
+        return loss_value(model, csr.view, kind, alpha, n_threads, control);
+    });
+}
+
+template <class T>
+double ridge_of(const Array<T>& table, std::int64_t k, const MaybeArray<T>& bias,
+                const Array<T>& ridge) {
+    const auto view = table_of(table, k, "table");
+    return ridge_value(view, vector_of(bias, view.n_rows, "bias"),
+                       vector_of(ridge, view.n_rows, "ridge"));
+}
+
+template <class T>
+void bind(py::module_& m) {
+    m.def("half_sweep", &half_sweep<T>, py::arg("csr"), py::kw_only(), py::arg("loss"),
+          py::arg("mean") = 0.0, py::arg("alpha") = 0.0, py::arg("k"),
+          py::arg("fixed").noconvert(), py::arg("solved").noconvert(),
+          py::arg("fixed_bias").noconvert() = py::none(),
+          py::arg("solved_bias").noconvert() = py::none(), py::arg("ridge").noconvert(),
+          py::arg("fixed_weight").noconvert() = py::none(), py::arg("cg_steps"),
+          py::arg("tolerance") = 0.0, py::arg("keep_basis") = false,
+          py::arg("n_threads"),
+          "Solve every row of one side; returns the objective but for the fixed side's ridge, "
+          "and the solved side's ridge part.");
+    m.def("loss_value", &loss_of<T>, py::arg("csr"), py::kw_only(), py::arg("loss"),
+          py::arg("mean") = 0.0, py::arg("alpha") = 0.0, py::arg("k"),
+          py::arg("users").noconvert(), py::arg("items").noconvert(),
+          py::arg("user_bias").noconvert() = py::none(),
+          py::arg("item_bias").noconvert() = py::none(), py::arg("n_threads"),
+          "The loss over entries and cells, without the ridge.");
+    m.def("ridge_value", &ridge_of<T>, py::arg("table").noconvert(), py::arg("k"),
+          py::arg("bias").noconvert(), py::arg("ridge").noconvert(),
+          "sum of ridge times the squared norm of each row and its bias.");
+}
+
+}  // namespace
+
+void bind_als(py::module_& m) {
+    bind<float>(m);
+    bind<double>(m);
+}
+
+}  // namespace matfac::bindings

@@ -1,0 +1,94 @@
+#include <string>
+
+#include "blas_table.hpp"
+#include "matfac/kernels.hpp"
+#include "matfac/memory.hpp"
+#include "numpy_views.hpp"
+
+#ifndef MATFAC_BUILD_FLAGS
+#define MATFAC_BUILD_FLAGS ""
+#endif
+
+namespace matfac::bindings {
+
+namespace {
+
+BlasTable& mutable_blas_table() {
+    static BlasTable table;
+    return table;
+}
+
+std::string compiler() {
+#if defined(__clang__)
+    return "clang " __clang_version__;
+#elif defined(__GNUC__)
+    return "gcc " __VERSION__;
+#else
+    return "unknown";
+#endif
+}
+
+Isa isa_named(const std::string& name) {
+    for (const Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512})
+        if (name == isa_name(isa)) return isa;
+    throw py::value_error("unknown instruction set '" + name +
+                          "': use baseline, avx2 or avx512");
+}
+
+py::dict build_info() {
+    py::dict info;
+    info["compiler"] = compiler();
+    info["flags"] = MATFAC_BUILD_FLAGS;
+    info["openmp"] = std::string(openmp_version());
+#ifdef MATFAC_NATIVE
+    info["native"] = true;
+#else
+    info["native"] = false;
+#endif
+    return info;
+}
+
+template <class T>
+py::array empty_table(std::int64_t n_rows, std::int64_t k) {
+    if (n_rows < 0 || k < 1) refuse("table", "needs n_rows >= 0 and k >= 1");
+    const std::int64_t stride = padded(k);
+    auto* buffer = new Buffer<T>(static_cast<std::size_t>(n_rows * stride));
+    py::capsule owner(buffer, [](void* p) { delete static_cast<Buffer<T>*>(p); });
+    return py::array_t<T>({n_rows, stride}, buffer->data(), owner);
+}
+
+}  // namespace
+
+const BlasTable& blas_table() { return mutable_blas_table(); }
+
+void bind_config(py::module_& m) {
+    m.def("build_info", &build_info, "Compiler, flags and OpenMP of this build.");
+    m.def("isas", [] {
+        py::list names;
+        for (const Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512})
+            if (isa_available(isa)) names.append(isa_name(isa));
+        return names;
+    }, "Instruction sets compiled in and supported here, best last.");
+    m.def("isa", [] { return std::string(isa_name(isa_in_use())); }, "The set in use.");
+    m.def("use_isa", [](const std::string& name) { use_isa(isa_named(name)); }, py::arg("name"),
+          "Choose the kernels. Not while a solver runs.");
+    m.def("max_threads", &max_threads, "Threads OpenMP would start.");
+    m.def("release_thread_pool", &release_thread_pool,
+          "Free the calling thread's OpenMP pool: to be called before a fork.");
+    m.def("set_blas", [](const py::capsule& capsule) {
+        if (std::string(capsule.name() != nullptr ? capsule.name() : "") != kBlasCapsule)
+            refuse("capsule", std::string("must be named ") + kBlasCapsule);
+        mutable_blas_table() = *capsule.get_pointer<BlasTable>();
+    }, py::arg("capsule"), "Hand the core SciPy's BLAS and LAPACK.");
+    m.def("has_blas", [] { return blas_table().dsyevd != nullptr; },
+          "Whether set_blas was called.");
+    m.def("empty_table", [](std::int64_t n_rows, std::int64_t k, const std::string& dtype) {
+        if (dtype == "float32") return empty_table<float>(n_rows, k);
+        if (dtype == "float64") return empty_table<double>(n_rows, k);
+        throw py::value_error("dtype must be 'float32' or 'float64', not '" + dtype + "'");
+    }, py::arg("n_rows"), py::arg("k"), py::arg("dtype"),
+          "A zeroed factor table, n_rows x k padded, aligned, on huge pages if large.");
+    m.attr("LANES") = kLanes;
+}
+
+}  // namespace matfac::bindings

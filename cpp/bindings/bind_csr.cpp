@@ -1,0 +1,80 @@
+#include <string>
+
+#include "matfac/transpose.hpp"
+#include "numpy_views.hpp"
+
+namespace matfac::bindings {
+
+namespace {
+
+// Every later call trusts these arrays, so each index is looked at once, here.
+template <class T>
+Csr<T> make_csr(std::int64_t n_cols, Array<std::int64_t> indptr, Array<std::int32_t> indices,
+                Array<T> values, MaybeArray<T> weights) {
+    constexpr auto most = std::numeric_limits<std::int32_t>::max();
+    if (indptr.ndim() != 1 || indptr.shape(0) < 1 || indptr.shape(0) - 1 > most)
+        refuse("indptr", "must be a vector of n_rows + 1 <= 2^31 elements");
+    if (n_cols < 0 || n_cols > most) refuse("n_cols", "must lie in 0..2^31 - 1");
+    const std::int64_t n_rows = indptr.shape(0) - 1;
+    const std::int64_t* p = indptr.data();
+    if (p[0] != 0) refuse("indptr", "must start with 0");
+    for (std::int64_t i = 0; i < n_rows; ++i)
+        if (p[i + 1] < p[i]) refuse("indptr", "must not fall");
+    const std::int64_t nnz = p[n_rows];
+    const std::int32_t* index = vector_of(indices, nnz, "indices");
+    bool inside = true;
+    for (std::int64_t e = 0; e < nnz; ++e)
+        inside &= static_cast<std::uint32_t>(index[e]) < static_cast<std::uint32_t>(n_cols);
+    if (!inside) refuse("indices", "must lie in 0.." + std::to_string(n_cols - 1));
+    CsrView<T> view{n_rows, n_cols, p, index, vector_of(values, nnz, "values"),
+                    vector_of(weights, nnz, "weights")};
+    return {std::move(indptr), std::move(indices), std::move(values), std::move(weights), view};
+}
+
+template <class T>
+py::tuple transposed_arrays(const Csr<T>& csr, int n_threads) {
+    checked_threads(n_threads);
+    const auto nnz = static_cast<py::ssize_t>(csr.view.nnz());
+    py::array_t<std::int64_t> indptr(csr.view.n_cols + 1);
+    py::array_t<std::int32_t> indices(nnz);
+    py::array_t<T> values(nnz);
+    std::optional<py::array_t<T>> weights;
+    if (csr.weights) weights.emplace(nnz);
+    std::int64_t* to_indptr = indptr.mutable_data();
+    std::int32_t* to_indices = indices.mutable_data();
+    T* to_values = values.mutable_data();
+    T* to_weights = weights ? weights->mutable_data() : nullptr;
+    Interruptible call;
+    call.run([&](Control& control) {
+        transpose(csr.view, to_indptr, to_indices, to_values, to_weights, n_threads, control);
+        return 0;
+    });
+    return py::make_tuple(indptr, indices, values, weights);
+}
+
+template <class T>
+void bind(py::module_& m, const char* name) {
+    py::class_<Csr<T>>(m, name, "A checked CSR matrix of one value type.")
+        .def(py::init(&make_csr<T>), py::arg("n_cols"), py::arg("indptr").noconvert(),
+             py::arg("indices").noconvert(), py::arg("values").noconvert(),
+             py::arg("weights").noconvert() = py::none())
+        .def_property_readonly("shape", [](const Csr<T>& csr) {
+            return py::make_tuple(csr.view.n_rows, csr.view.n_cols);
+        })
+        .def_property_readonly("nnz", [](const Csr<T>& csr) { return csr.view.nnz(); })
+        .def_readonly("indptr", &Csr<T>::indptr)
+        .def_readonly("indices", &Csr<T>::indices)
+        .def_readonly("values", &Csr<T>::values)
+        .def_readonly("weights", &Csr<T>::weights)
+        .def("transposed_arrays", &transposed_arrays<T>, py::arg("n_threads"),
+             "indptr, indices, values and weights (or None) of the transpose.");
+}
+
+}  // namespace
+
+void bind_csr(py::module_& m) {
+    bind<float>(m, "CsrFloat32");
+    bind<double>(m, "CsrFloat64");
+}
+
+}  // namespace matfac::bindings

@@ -1,0 +1,99 @@
+#include "matfac/evaluate.hpp"
+#include "matfac/topk.hpp"
+#include "numpy_views.hpp"
+
+namespace matfac::bindings {
+
+namespace {
+
+void check_indices(const Array<std::int32_t>& array, std::int64_t limit, const char* argument) {
+    for (py::ssize_t i = 0; i < array.size(); ++i)
+        if (array.data()[i] < 0 || array.data()[i] >= limit)
+            refuse(argument, "must lie in 0.." + std::to_string(limit - 1));
+}
+
+template <class T>
+py::array_t<double> predict(std::int64_t k, const Array<T>& users, const Array<T>& items,
+                            const MaybeArray<T>& user_bias, const MaybeArray<T>& item_bias,
+                            double mean, const Array<std::int32_t>& user_index,
+                            const Array<std::int32_t>& item_index, int n_threads) {
+    Model<T> model{table_of(users, k, "users"), table_of(items, k, "items"),
+                   vector_of(user_bias, users.shape(0), "user_bias"),
+                   vector_of(item_bias, items.shape(0), "item_bias"), mean};
+    if ((model.user_bias == nullptr) != (model.item_bias == nullptr))
+        refuse("user_bias", "and item_bias must both be given or both be None");
+    const std::int64_t n = user_index.size();
+    vector_of(user_index, n, "user_index");
+    vector_of(item_index, n, "item_index");
+    check_indices(user_index, model.users.n_rows, "user_index");
+    check_indices(item_index, model.items.n_rows, "item_index");
+    checked_threads(n_threads);
+    py::array_t<double> out(static_cast<py::ssize_t>(n));
+    double* to = out.mutable_data();
+    Interruptible call;
+    call.run([&](Control& control) {
+        predict_pairs(model, user_index.data(), item_index.data(), n, to, n_threads, control);
+        return 0;
+    });
+    return out;
+}
+
+template <class T>
+py::tuple top_k(std::int64_t k, const Array<T>& queries, const Array<T>& items,
+                const MaybeArray<T>& item_bias, const MaybeArray<std::int64_t>& exclude_indptr,
+                const MaybeArray<std::int32_t>& exclude_indices, std::int64_t n_best,
+                int n_threads) {
+    TopK<T> query;
+    query.queries = table_of(queries, k, "queries");
+    query.items = table_of(items, k, "items");
+    query.item_bias = vector_of(item_bias, query.items.n_rows, "item_bias");
+    if (exclude_indptr) {
+        const std::int64_t n = query.queries.n_rows;
+        query.exclude_indptr = vector_of(*exclude_indptr, n + 1, "exclude_indptr");
+        for (std::int64_t i = 0; i < n; ++i)
+            if (query.exclude_indptr[i + 1] < query.exclude_indptr[i] || query.exclude_indptr[0] != 0)
+                refuse("exclude_indptr", "must start with 0 and not fall");
+        if (!exclude_indices) refuse("exclude_indices", "must come with exclude_indptr");
+        query.exclude_indices =
+            vector_of(*exclude_indices, query.exclude_indptr[n], "exclude_indices");
+        check_indices(*exclude_indices, query.items.n_rows, "exclude_indices");
+    }
+    if (n_best < 1) refuse("n_best", "must be at least 1");
+    query.k = n_best;
+    query.n_threads = checked_threads(n_threads);
+    py::array_t<std::int32_t> ids({query.queries.n_rows, n_best});
+    py::array_t<T> scores({query.queries.n_rows, n_best});
+    std::int32_t* to_ids = ids.mutable_data();
+    T* to_scores = scores.mutable_data();
+    Interruptible call;
+    call.run([&](Control& control) {
+        run_top_k(query, to_ids, to_scores, control);
+        return 0;
+    });
+    return py::make_tuple(ids, scores);
+}
+
+template <class T>
+void bind(py::module_& m) {
+    m.def("predict", &predict<T>, py::kw_only(), py::arg("k"), py::arg("users").noconvert(),
+          py::arg("items").noconvert(), py::arg("user_bias").noconvert() = py::none(),
+          py::arg("item_bias").noconvert() = py::none(), py::arg("mean") = 0.0,
+          py::arg("user_index").noconvert(), py::arg("item_index").noconvert(),
+          py::arg("n_threads"), "Scores of (user, item) pairs, in float64.");
+    m.def("top_k", &top_k<T>, py::kw_only(), py::arg("k"), py::arg("queries").noconvert(),
+          py::arg("items").noconvert(), py::arg("item_bias").noconvert() = py::none(),
+          py::arg("exclude_indptr").noconvert() = py::none(),
+          py::arg("exclude_indices").noconvert() = py::none(), py::arg("n_best"),
+          py::arg("n_threads"),
+          "Indices and scores of the n_best items per query row, padded with -1 and -inf. "
+          "Excluded items are sorted within their row.");
+}
+
+}  // namespace
+
+void bind_serving(py::module_& m) {
+    bind<float>(m);
+    bind<double>(m);
+}
+
+}  // namespace matfac::bindings

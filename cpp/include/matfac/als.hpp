@@ -1,0 +1,70 @@
+// Alternating least squares: one half sweep solves every row of one side against the other.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "matfac/blas.hpp"
+#include "matfac/memory.hpp"
+#include "matfac/parallel.hpp"
+#include "matfac/views.hpp"
+
+namespace matfac {
+
+enum class Loss {
+    ratings,  // sum over entries of w (r - mean - b_u - b_i - x.y)^2
+    ials,     // sum over entries of w (x.y - 1)^2 + alpha sum over all cells of (x.y)^2
+    hu,       // sum over all cells of c (p - x.y)^2, c = 1 + alpha r and p = 1 at entries
+};
+
+template <class T>
+struct HalfSweep {
+    CsrView<T> ratings;  // its rows are the rows being solved
+    Loss loss = Loss::ratings;
+    double mean = 0;   // ratings
+    double alpha = 0;  // ials, hu
+    TableView<T> fixed;
+    TableView<T> solved;            // warm start in, answer out
+    const T* fixed_bias = nullptr;  // ratings; null: no biases
+    T* solved_bias = nullptr;
+    const T* ridge = nullptr;         // one per solved row
+    const T* fixed_weight = nullptr;  // ratings with cg_steps: entries per fixed row
+    int cg_steps = 0;                 // 0: exact, by Cholesky
+    double tolerance = 0;             // conjugate gradient ends early at this reduction (squared)
+    bool keep_basis = false;          // true: fixed stays as it is and solved comes in its basis
+    int n_threads = 1;
+};
+
+struct SweepResult {
+    double value = 0;       // loss at the entries and cells + the solved side's ridge part
+    double ridge = 0;       // that ridge part alone
+    bool completed = true;  // false: stopped by control, some rows are still the old ones
+};
+
+template <class T>
+SweepResult run_half_sweep(const HalfSweep<T>& sweep, const BlasTable& blas, Control& control);
+
+// sum_r weight_r y_r y_r' (weight null: 1) over a table's rows: k x k, the same for any thread count.
+template <class T>
+std::vector<double> table_gram(TableView<const T> table, const T* weight, int n_threads,
+                               Control& control);
+
+// The eigenbasis of a table's Gram: of the sum over its rows, or of their weighted mean.
+template <class T>
+struct SharedBasis {
+    Buffer<T> eigenvalues;  // stride entries, ascending; padding 0
+    Buffer<T> vectors;      // stride x stride, column j the j-th eigenvector
+};
+
+template <class T>
+SharedBasis<T> shared_basis(TableView<const T> table, const T* weight, const BlasTable& blas,
+                            int n_threads, Control& control);
+
+// The way back: vectors transposed.
+template <class T>
+SharedBasis<T> transposed(const SharedBasis<T>& basis);
+
+// table <- table * vectors. Never interrupted: half a rotated table would be no model at all.
+template <class T>
+void rotate_table(TableView<T> table, const SharedBasis<T>& basis, int n_threads);
+
+}  // namespace matfac

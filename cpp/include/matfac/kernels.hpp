@@ -1,0 +1,134 @@
+// The arithmetic the solvers ask for, one table of functions per instruction set.
+// Every entry is a block of work (a row problem, a block of ratings), never a single dot product.
+#pragma once
+#include <cstdint>
+
+#include "matfac/views.hpp"
+
+namespace matfac {
+
+// One row's ridge problem, the same for every ALS half sweep. Over x (and the scalar b if `bias`):
+//   sum_j c_j s_j^2 - 2 sum_j g_j s_j + sum_k diag_k x_k^2 + bias_ridge b^2,
+//   s_j = table[index_j] . x (+ b),  diag_k = ridge + scale * shared_k.
+// The fixed table lies in the eigenbasis of the shared matrix, so that matrix is a diagonal here.
+template <class T>
+struct RowProblem {
+    TableView<const T> table;
+    const std::int32_t* index = nullptr;
+    const T* c = nullptr;  // c and g go on with zeros up to a multiple of kLanes
+    const T* g = nullptr;
+    std::int64_t n = 0;
+    const T* shared = nullptr;  // eigenvalues, stride entries, or null: all zero
+    T scale = 0;                // their weight in the problem
+    T precondition_scale = 0;   // their weight in the preconditioner
+    T ridge = 0;
+    bool bias = false;
+    T bias_ridge = 0;
+    T bias_curvature = 0;  // preconditioner of the bias: sum_j c_j + bias_ridge
+};
+
+template <class T>
+struct RowAnswer {
+    T* x = nullptr;     // stride entries: warm start in, answer out
+    T* bias = nullptr;  // likewise
+    double value = 0;   // of the problem's objective at the answer
+};
+
+// Adaptive state of a user's or item's row under SGD. Four T, so that one load brings it all.
+template <class T>
+struct SgdRow {
+    T bias;
+    T gradient_sum;  // running sum of squared errors, the AdaGrad denominator
+    T decay;         // ridge per visit
+    T unused;
+};
+
+// A block of ratings, user by user: run r holds entries start[r]..start[r + 1] of user[r].
+template <class T>
+struct SgdBlock {
+    std::int64_t n_runs = 0;
+    const std::int32_t* user = nullptr;
+    const std::int64_t* start = nullptr;
+    const std::int32_t* item = nullptr;
+    const T* value = nullptr;
+    const T* weight = nullptr;     // or null
+    std::int64_t first_run = 0;     // where this epoch's walk over the runs begins, and
+    std::uint32_t entry_shift = 0;  // the share (of 2^32) of a run after which it begins there
+};
+
+template <class T>
+struct SgdModel {
+    TableView<T> users;
+    TableView<T> items;
+    SgdRow<T>* user_rows = nullptr;
+    SgdRow<T>* item_rows = nullptr;
+    T mean = 0;
+    T rate = 0;       // a step is rate / sqrt(gradient_sum) times the gradient
+    T bias_rate = 1;  // the biases' share of it, in units of the ratings
+    bool bias = true;
+};
+
+template <class T>
+struct KernelTable {
+    const char* name;
+
+    // Preconditioned conjugate gradient from the warm start; at most `steps` steps, ends early
+    // once the preconditioned residual has shrunk by `tolerance` (squared norms).
+    // scratch: cg_scratch(stride) elements.
+    void (*row_cg)(const RowProblem<T>&, RowAnswer<T>&, int steps, T tolerance, T* scratch);
+
+    // The same problem by normal equations and Cholesky, in two parts so that a giant row's
+    // entries can be shared out: add entries [begin, end) to `gram` (stride x stride, upper)
+    // and `moments` (4 * stride + 16 elements: sum g y, sum c y, sums of g and c, work), then solve.
+    // scratch: kTile * stride elements for gram.
+    void (*row_gram)(const RowProblem<T>&, std::int64_t begin, std::int64_t end, T* gram,
+                     T* moments, T* scratch);
+    void (*row_solve)(const RowProblem<T>&, T* gram, T* moments, RowAnswer<T>&);
+
+    // gram += sum over rows [begin, end) of weight_r row row' (upper part; weight null: 1).
+    void (*table_gram)(TableView<const T>, const T* weight, std::int64_t begin, std::int64_t end,
+                       T* gram, T* scratch);
+    // Rows [begin, end) of the table times q (stride x stride), in place. scratch as row_gram.
+    void (*rotate)(TableView<T>, const T* q, std::int64_t begin, std::int64_t end, T* scratch);
+
+    // s_j = table[index_j] . x
+    void (*row_dots)(TableView<const T>, const std::int32_t* index, std::int64_t n, const T* x,
+                     T* s);
+    // s_j = left[left_index_j] . right[right_index_j]
+    void (*pair_dots)(TableView<const T> left, const std::int32_t* left_index,
+                      TableView<const T> right, const std::int32_t* right_index, std::int64_t n,
+                      T* s);
+
+    // panel = items [begin, end) transposed: stride x width, width = end - begin padded, zero-filled.
+    void (*pack)(TableView<const T>, std::int64_t begin, std::int64_t end, T* panel);
+    // scores (n_users x width) = users rows [u0, u0 + n_users) times panel, plus the bias of its
+    // first n_bias columns (bias null: 0).
+    void (*score)(TableView<const T> users, std::int64_t u0, std::int64_t n_users, const T* panel,
+                  std::int64_t width, const T* bias, std::int64_t n_bias, T* scores);
+
+    // One pass of SGD over a block; returns the sum of weight * error^2 before each update.
+    // HOGWILD: the one function whose plain reads and writes of factor rows may race.
+    double (*sgd_block)(const SgdBlock<T>&, const SgdModel<T>&);
+};
+
+constexpr std::int64_t kTile = 64;  // rows gathered at a time
+
+// Rows that conjugate gradient copies side by side for its later steps: what half an L2 cache holds.
+constexpr std::int64_t kCgTile(std::int64_t stride) { return (std::int64_t{1} << 17) / stride; }
+constexpr std::int64_t cg_scratch(std::int64_t stride) {
+    return 5 * stride + (kCgTile(stride) + kLanes) * stride;
+}
+
+enum class Isa { baseline, avx2, avx512 };
+
+template <class T>
+const KernelTable<T>& kernels();  // the table in use
+
+// Compiled and supported by this processor, best last.
+bool isa_available(Isa isa);
+Isa isa_in_use();
+// Throws std::invalid_argument when the processor lacks it. Not while a solver runs.
+void use_isa(Isa isa);
+const char* isa_name(Isa isa);
+
+}  // namespace matfac

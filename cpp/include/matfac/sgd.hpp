@@ -1,0 +1,64 @@
+// Parallel stochastic gradient descent on ratings, block by block.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "matfac/kernels.hpp"
+#include "matfac/memory.hpp"
+#include "matfac/parallel.hpp"
+#include "matfac/views.hpp"
+
+namespace matfac {
+
+// The ratings sorted into bands x bands blocks: users and items are dealt at random into bands of
+// about equal weight, small enough that the item rows of one band stay in the L2 cache. Two blocks
+// that share neither band touch no common row. The plan depends on the data and the seed alone.
+template <class T>
+class SgdPlan {
+public:
+    SgdPlan(const CsrView<T>& ratings, std::int64_t factor_stride, std::uint64_t seed,
+            int n_threads, Control& control);
+
+    std::int64_t bands() const { return bands_; }
+    std::uint64_t seed() const { return seed_; }
+    std::int64_t n_users() const { return n_users_; }
+    std::int64_t n_items() const { return n_items_; }
+    std::int64_t nnz() const { return nnz_; }
+    SgdBlock<T> block(std::int64_t user_band, std::int64_t item_band) const;
+
+private:
+    void deal(const CsrView<T>& ratings);
+    void count(const CsrView<T>& ratings, std::int64_t user_band);
+    void fill(const CsrView<T>& ratings, std::int64_t user_band);
+
+    std::int64_t n_users_, n_items_, nnz_, bands_;
+    std::uint64_t seed_;
+    std::vector<std::int32_t> users_;        // in the order dealt
+    std::vector<std::int64_t> user_bands_;   // bounds within users_
+    std::vector<std::uint8_t> item_band_;    // of each item
+    std::vector<std::int64_t> block_runs_;   // bounds of each block's runs
+    std::vector<std::int64_t> block_begin_;  // first entry of each block
+    Buffer<std::int32_t> run_user_;
+    Buffer<std::int64_t> run_start_;
+    Buffer<std::int32_t> item_;
+    Buffer<T> value_, weight_;
+};
+
+struct EpochResult {
+    double loss = 0;  // sum of weight * error^2, each error taken just before its own update
+    bool completed = true;
+};
+
+// deterministic: blocks that share a band run in one fixed order, whatever the thread count, so the
+// bits are the same for any. Otherwise blocks run as threads come free and may race (Hogwild).
+template <class T>
+EpochResult run_sgd_epoch(const SgdPlan<T>& plan, const SgdModel<T>& model, std::uint64_t epoch,
+                          bool deterministic, int n_threads, Control& control);
+
+// The order in which one thread would visit the ratings: each visit's user, and its entry in the
+// plan's arrays. nnz elements each.
+template <class T>
+void visits(const SgdPlan<T>& plan, std::uint64_t epoch, std::int32_t* users,
+            std::int64_t* entries);
+
+}  // namespace matfac

@@ -1,0 +1,306 @@
+#include "matfac/als.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "matfac/kernels.hpp"
+
+namespace matfac {
+
+namespace {
+
+constexpr std::int64_t kSegment = 2048;       // entries a Gram takes at a time
+constexpr std::int64_t kGiant = 32768;        // longer rows are shared out among the threads
+constexpr std::int64_t kChunkEntries = 8192;  // work per hand-out
+constexpr std::int64_t kChunkRows = 256;
+
+template <class T>
+class Sweep {
+public:
+    Sweep(const HalfSweep<T>& sweep, const T* shared, Control& control)
+        : s_(sweep), shared_(shared), control_(control), kernel_(kernels<T>()) {}
+
+    SweepResult run() {
+        schedule();
+        scratch_ = Buffer<T>(static_cast<std::size_t>(s_.n_threads) * thread_elements());
+        values_.assign(static_cast<std::size_t>(2 * (chunks_.size() + giants_)), 0.0);
+        for (std::int64_t g = 0; g < giants_ && !control_.stop; ++g) solve_giant(g);
+        const auto n_chunks = static_cast<std::int64_t>(chunks_.size()) - 1;
+        for_chunks(s_.n_threads, n_chunks, control_,
+                   [&](std::int64_t chunk, int thread) { solve_chunk(chunk, thread); });
+        SweepResult result;
+        result.completed = !control_.stop;
+        for (std::size_t i = 0; i < values_.size(); i += 2) {
+            result.value += values_[i];
+            result.ridge += values_[i + 1];
+        }
+        return result;
+    }
+
+private:
+    // Measured: conjugate gradient beats forming a Gram at every length, even where a row's factors
+    // have to be gathered anew for each step. The Gram serves the exact solution alone.
+    bool exact() const { return s_.cg_steps == 0; }
+
+    // Longest rows first, so that no thread is left with one at the end; rows of about the same
+    // length stay in index order, for locality.
+    void schedule() {
+        const std::int64_t n_rows = s_.ratings.n_rows;
+        const auto bucket = [&](std::int64_t row) {
+            std::int64_t n = s_.ratings.length(row);
+            int b = 0;
+            for (; n > 0; n >>= 1) ++b;
+            return 63 - b;
+        };
+        std::vector<std::int64_t> start(65, 0);
+        for (std::int64_t row = 0; row < n_rows; ++row) {
+            ++start[bucket(row) + 1];
+            if (!exact()) longest_cg_ = std::max(longest_cg_, s_.ratings.length(row));
+        }
+        for (int b = 0; b < 64; ++b) start[b + 1] += start[b];
+        order_.resize(static_cast<std::size_t>(n_rows));
+        for (std::int64_t row = 0; row < n_rows; ++row)
+            order_[start[bucket(row)]++] = static_cast<std::int32_t>(row);
+        while (exact() && giants_ < n_rows && s_.ratings.length(order_[giants_]) >= kGiant)
+            ++giants_;
+        chunks_.push_back(giants_);
+        std::int64_t entries = 0;
+        for (std::int64_t i = giants_; i < n_rows; ++i) {
+            entries += s_.ratings.length(order_[i]);
+            if (entries >= kChunkEntries || i + 1 - chunks_.back() >= kChunkRows || i + 1 == n_rows) {
+                chunks_.push_back(i + 1);
+                entries = 0;
+            }
+        }
+    }
+
+    std::size_t thread_elements() const {
+        const std::int64_t k = s_.fixed.stride;
+        const std::int64_t cg = cg_scratch(k), gram = k * k + 4 * k + 16 + kTile * k;
+        return static_cast<std::size_t>(2 * entry_capacity() + std::max(cg, gram));
+    }
+    std::int64_t entry_capacity() const { return padded(std::max(longest_cg_, kSegment)); }
+    T* thread_scratch(int thread) const {
+        return scratch_.data() + static_cast<std::size_t>(thread) * thread_elements();
+    }
+
+    RowProblem<T> problem(std::int64_t row) const {
+        RowProblem<T> p;
+        p.table = {s_.fixed.n_rows, s_.fixed.k, s_.fixed.stride, s_.fixed.data};
+        p.shared = shared_;
+        p.ridge = s_.ridge[row];
+        if (s_.loss != Loss::ratings) {
+            p.scale = static_cast<T>(s_.loss == Loss::ials ? s_.alpha : 1.0);
+            p.precondition_scale = p.scale;
+        }
+        p.bias = s_.fixed_bias != nullptr;
+        p.bias_ridge = p.bias ? p.ridge : T(0);
+        return p;
+    }
+
+    // Entries [begin, end) of the row as curvatures c and linear terms g; returns the constant
+    // that completes the square, and adds the curvatures to `curvature`.
+    double fill(RowProblem<T>& p, std::int64_t begin, std::int64_t end, T* c, T* g,
+                double& curvature) const {
+        const auto& r = s_.ratings;
+        const std::int64_t n = end - begin;
+        p.index = r.indices + begin;
+        p.n = n;
+        p.c = c;
+        p.g = g;
+        if (r.values != nullptr)
+            std::copy_n(r.values + begin, n, g);
+        else
+            std::fill_n(g, n, T(1));
+        if (r.weights != nullptr)
+            std::copy_n(r.weights + begin, n, c);
+        else
+            std::fill_n(c, n, T(1));
+        std::fill(c + n, c + padded(n), T(0));
+        std::fill(g + n, g + padded(n), T(0));
+        if (s_.loss != Loss::ratings) return fill_implicit(padded(n), n, c, g);
+        curvature += r.weights != nullptr ? dot(c, nullptr, padded(n)) : static_cast<double>(n);
+        return fill_ratings(p, r.weights != nullptr, c, g);
+    }
+
+    // From values in g and weights in c.
+    double fill_ratings(const RowProblem<T>& p, bool weighted, const T* c, T* g) const {
+        const T mean = static_cast<T>(s_.mean);
+        for (std::int64_t j = 0; j < p.n; ++j)
+            g[j] -= mean + (p.bias ? s_.fixed_bias[p.index[j]] : T(0));
+        if (!weighted) return dot(g, g, padded(p.n));
+        double constant = 0;
+        for (std::int64_t j = 0; j < p.n; ++j) {
+            const T t = g[j];
+            g[j] = c[j] * t;
+            constant += static_cast<double>(g[j]) * static_cast<double>(t);
+        }
+        return constant;
+    }
+
+    // From values in g, which go on with zeros up to `size`.
+    double fill_implicit(std::int64_t size, std::int64_t n, T* c, T* g) const {
+        const bool hu = s_.loss == Loss::hu;
+        const T alpha = hu ? static_cast<T>(s_.alpha) : T(1);
+        for (std::int64_t j = 0; j < size; ++j) c[j] = alpha * g[j];
+        for (std::int64_t j = 0; j < n; ++j) g[j] = c[j] + (hu ? T(1) : T(0));
+        return dot(g, nullptr, size);
+    }
+
+    // sum of a_j b_j (b null: of a_j) for a multiple of kLanes, in double and in a fixed order.
+    static double dot(const T* a, const T* b, std::int64_t size) {
+        constexpr int kParts = 8;
+        double part[kParts] = {}, sum = 0;
+        for (std::int64_t j = 0; j < size; j += kParts)
+            for (int i = 0; i < kParts; ++i)
+                part[i] += static_cast<double>(a[j + i]) *
+                           (b != nullptr ? static_cast<double>(b[j + i]) : 1.0);
+        for (const double p : part) sum += p;
+        return sum;
+    }
+
+    RowAnswer<T> answer(std::int64_t row) const {
+        return {s_.solved.row(row), s_.solved_bias != nullptr ? s_.solved_bias + row : nullptr, 0};
+    }
+
+    void clear(std::int64_t row) const {
+        std::fill_n(s_.solved.row(row), s_.solved.stride, T(0));
+        if (s_.solved_bias != nullptr) s_.solved_bias[row] = 0;
+    }
+
+    double ridge_part(std::int64_t row) const {
+        double norm = 0;
+        const T* x = s_.solved.row(row);
+        for (std::int64_t j = 0; j < s_.solved.k; ++j)
+            norm += static_cast<double>(x[j]) * static_cast<double>(x[j]);
+        if (s_.solved_bias != nullptr) {
+            const auto b = static_cast<double>(s_.solved_bias[row]);
+            norm += b * b;
+        }
+        return norm * static_cast<double>(s_.ridge[row]);
+    }
+
+    void solve_chunk(std::int64_t chunk, int thread) {
+        double value = 0, ridge = 0;
+        for (std::int64_t i = chunks_[chunk]; i < chunks_[chunk + 1]; ++i) {
+            const std::int64_t row = order_[i], n = s_.ratings.length(row);
+            if (n == 0) {
+                clear(row);
+                continue;
+            }
+            value += exact() ? solve_by_gram(row, thread) : solve_by_cg(row, thread);
+            ridge += ridge_part(row);
+        }
+        values_[2 * (giants_ + chunk)] = value;
+        values_[2 * (giants_ + chunk) + 1] = ridge;
+    }
+
+    double solve_by_cg(std::int64_t row, int thread) const {
+        RowProblem<T> p = problem(row);
+        T* scratch = thread_scratch(thread);
+        double curvature = 0;
+        const double constant =
+            fill(p, s_.ratings.indptr[row], s_.ratings.indptr[row + 1], scratch,
+                 scratch + entry_capacity(), curvature);
+        p.bias_curvature = static_cast<T>(curvature) + p.bias_ridge;
+        if (s_.loss == Loss::ratings) p.precondition_scale = static_cast<T>(curvature);
+        RowAnswer<T> a = answer(row);
+        kernel_.row_cg(p, a, s_.cg_steps, static_cast<T>(s_.tolerance),
+                       scratch + 2 * entry_capacity());
+        return constant + a.value;
+    }
+
+    // Adds entries [begin, end) to the Gram and moments that lie in `work`; returns the constant.
+    double add_gram(RowProblem<T>& p, std::int64_t begin, std::int64_t end, T* work,
+                    int thread) const {
+        const std::int64_t k = s_.fixed.stride;
+        T *scratch = thread_scratch(thread), *moments = work + k * k;
+        T* tile = scratch + 2 * entry_capacity() + k * k + 4 * k + 16;
+        double constant = 0, curvature = 0;
+        for (std::int64_t b = begin; b < end; b += kSegment) {
+            constant += fill(p, b, std::min(end, b + kSegment), scratch,
+                             scratch + entry_capacity(), curvature);
+            kernel_.row_gram(p, 0, p.n, work, moments, tile);
+        }
+        return constant;
+    }
+
+    double solve_by_gram(std::int64_t row, int thread) const {
+        const std::int64_t k = s_.fixed.stride;
+        T* work = thread_scratch(thread) + 2 * entry_capacity();
+        std::fill_n(work, k * k + 4 * k + 16, T(0));
+        RowProblem<T> p = problem(row);
+        const double constant =
+            add_gram(p, s_.ratings.indptr[row], s_.ratings.indptr[row + 1], work, thread);
+        RowAnswer<T> a = answer(row);
+        kernel_.row_solve(p, work, work + k * k, a);
+        return constant + a.value;
+    }
+
+    // One row, all threads: its entries in pieces whose number does not depend on the threads.
+    void solve_giant(std::int64_t g) {
+        const std::int64_t row = order_[g], n = s_.ratings.length(row), k = s_.fixed.stride;
+        const std::int64_t begin = s_.ratings.indptr[row], size = k * k + 4 * k + 16;
+        const std::int64_t pieces = std::min<std::int64_t>(16, n / (kGiant / 4));
+        Buffer<T> works(static_cast<std::size_t>(pieces * size));
+        std::vector<double> constants(static_cast<std::size_t>(pieces), 0.0);
+        for_chunks(s_.n_threads, pieces, control_, [&](std::int64_t piece, int thread) {
+            RowProblem<T> p = problem(row);
+            constants[piece] = add_gram(p, begin + n * piece / pieces,
+                                        begin + n * (piece + 1) / pieces,
+                                        works.data() + piece * size, thread);
+        });
+        if (control_.stop) return;
+        double constant = constants[0];
+        for (std::int64_t piece = 1; piece < pieces; ++piece) {
+            constant += constants[piece];
+            for (std::int64_t j = 0; j < size; ++j) works[j] += works[piece * size + j];
+        }
+        RowProblem<T> p = problem(row);
+        RowAnswer<T> a = answer(row);
+        kernel_.row_solve(p, works.data(), works.data() + k * k, a);
+        values_[2 * g] = constant + a.value;
+        values_[2 * g + 1] = ridge_part(row);
+    }
+
+    const HalfSweep<T>& s_;
+    const T* shared_;
+    Control& control_;
+    const KernelTable<T>& kernel_;
+    std::vector<std::int32_t> order_;    // rows, longest first
+    std::vector<std::int64_t> chunks_;   // bounds within order_, after the giants
+    std::int64_t giants_ = 0;
+    std::int64_t longest_cg_ = 0;
+    Buffer<T> scratch_;
+    std::vector<double> values_;  // value and ridge part per giant and per chunk, summed in order
+};
+
+}  // namespace
+
+template <class T>
+SweepResult run_half_sweep(const HalfSweep<T>& sweep, const BlasTable& blas, Control& control) {
+    const bool implicit = sweep.loss != Loss::ratings;
+    if (!implicit && sweep.cg_steps == 0) return Sweep<T>(sweep, nullptr, control).run();
+    const TableView<const T> fixed{sweep.fixed.n_rows, sweep.fixed.k, sweep.fixed.stride,
+                                   sweep.fixed.data};
+    const auto basis = shared_basis<T>(fixed, implicit ? nullptr : sweep.fixed_weight, blas,
+                                       sweep.n_threads, control);
+    if (control.stop) return {0, 0, false};
+    HalfSweep<T> turned = sweep;
+    Buffer<T> copy;
+    if (sweep.keep_basis) {
+        copy = Buffer<T>(static_cast<std::size_t>(fixed.n_rows * fixed.stride));
+        std::copy_n(fixed.data, fixed.n_rows * fixed.stride, copy.data());
+        turned.fixed.data = copy.data();
+    }
+    rotate_table(turned.fixed, basis, sweep.n_threads);
+    rotate_table(turned.solved, basis, sweep.n_threads);
+    const SweepResult result = Sweep<T>(turned, basis.eigenvalues.data(), control).run();
+    if (sweep.keep_basis) rotate_table(turned.solved, transposed(basis), sweep.n_threads);
+    return result;
+}
+
+template SweepResult run_half_sweep<float>(const HalfSweep<float>&, const BlasTable&, Control&);
+template SweepResult run_half_sweep<double>(const HalfSweep<double>&, const BlasTable&, Control&);
+
+}  // namespace matfac

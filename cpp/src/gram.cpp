@@ -1,0 +1,112 @@
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <vector>
+
+#include "matfac/als.hpp"
+#include "matfac/kernels.hpp"
+#include "matfac/linalg.hpp"
+
+namespace matfac {
+
+namespace {
+
+// Rows are cut into a fixed number of pieces, whatever the thread count, and the pieces' Grams
+// are added in order: the same bits for any number of threads.
+std::int64_t gram_pieces(std::int64_t n_rows, std::int64_t stride, std::size_t element) {
+    const auto budget = static_cast<std::int64_t>((std::size_t{64} << 20) / element);
+    const std::int64_t most = std::clamp<std::int64_t>(budget / (stride * stride), 4, 64);
+    return std::clamp<std::int64_t>(n_rows / 256, 1, most);
+}
+
+}  // namespace
+
+template <class T>
+std::vector<double> table_gram(TableView<const T> table, const T* weight, int n_threads,
+                               Control& control) {
+    const auto& kernel = kernels<T>();
+    const std::int64_t k = table.k, stride = table.stride;
+    const std::int64_t pieces = gram_pieces(table.n_rows, stride, sizeof(T));
+    Buffer<T> partial(static_cast<std::size_t>(pieces * stride * stride));
+    Buffer<T> scratch(static_cast<std::size_t>(std::max(1, n_threads) * kTile * stride));
+    for_chunks(n_threads, pieces, control, [&](std::int64_t piece, int thread) {
+        kernel.table_gram(table, weight, table.n_rows * piece / pieces,
+                          table.n_rows * (piece + 1) / pieces,
+                          partial.data() + piece * stride * stride,
+                          scratch.data() + thread * kTile * stride);
+    });
+    std::vector<double> gram(static_cast<std::size_t>(k * k), 0.0);
+    for (std::int64_t piece = 0; piece < pieces; ++piece)
+        for (std::int64_t i = 0; i < k; ++i)
+            for (std::int64_t j = i; j < k; ++j)
+                gram[i * k + j] += partial[piece * stride * stride + i * stride + j];
+    for (std::int64_t i = 0; i < k; ++i)
+        for (std::int64_t j = 0; j < i; ++j) gram[i * k + j] = gram[j * k + i];
+    return gram;
+}
+
+template <class T>
+SharedBasis<T> shared_basis(TableView<const T> table, const T* weight, const BlasTable& blas,
+                            int n_threads, Control& control) {
+    const std::int64_t k = table.k, stride = table.stride;
+    std::vector<double> gram = table_gram(table, weight, n_threads, control);
+    double total = 1;
+    if (weight != nullptr) {
+        total = 0;
+        for (std::int64_t r = 0; r < table.n_rows; ++r) total += static_cast<double>(weight[r]);
+        if (!(total > 0)) total = 1;
+    }
+    for (double& g : gram)
+        if (!std::isfinite(g)) throw std::domain_error("a factor table holds NaN or infinity");
+    std::vector<double> values(static_cast<std::size_t>(k));
+    symmetric_eigen(blas, k, gram.data(), values.data());  // eigenvectors as rows of gram
+
+    SharedBasis<T> basis{Buffer<T>(static_cast<std::size_t>(stride)),
+                         Buffer<T>(static_cast<std::size_t>(stride * stride))};
+    // A Gram has no negative eigenvalues but by rounding.
+    for (std::int64_t j = 0; j < stride; ++j)
+        basis.eigenvalues[j] = static_cast<T>(j < k ? std::max(values[j], 0.0) / total : 0.0);
+    for (std::int64_t i = 0; i < k; ++i)
+        for (std::int64_t j = 0; j < k; ++j)
+            basis.vectors[i * stride + j] = static_cast<T>(gram[j * k + i]);
+    return basis;
+}
+
+template <class T>
+SharedBasis<T> transposed(const SharedBasis<T>& basis) {
+    const std::size_t stride = basis.eigenvalues.size();
+    SharedBasis<T> back{Buffer<T>(stride), Buffer<T>(stride * stride)};
+    for (std::size_t i = 0; i < stride; ++i)
+        for (std::size_t j = 0; j < stride; ++j)
+            back.vectors[j * stride + i] = basis.vectors[i * stride + j];
+    return back;
+}
+
+template <class T>
+void rotate_table(TableView<T> table, const SharedBasis<T>& basis, int n_threads) {
+    const auto& kernel = kernels<T>();
+    constexpr std::int64_t kRowsPerChunk = 1024;
+    const std::int64_t chunks = (table.n_rows + kRowsPerChunk - 1) / kRowsPerChunk;
+    Buffer<T> scratch(static_cast<std::size_t>(std::max(1, n_threads) * kTile * table.stride));
+    Control whole;
+    for_chunks(n_threads, chunks, whole, [&](std::int64_t chunk, int thread) {
+        kernel.rotate(table, basis.vectors.data(), chunk * kRowsPerChunk,
+                      std::min(table.n_rows, (chunk + 1) * kRowsPerChunk),
+                      scratch.data() + thread * kTile * table.stride);
+    });
+}
+
+template std::vector<double> table_gram<float>(TableView<const float>, const float*, int,
+                                               Control&);
+template std::vector<double> table_gram<double>(TableView<const double>, const double*, int,
+                                                Control&);
+template SharedBasis<float> shared_basis<float>(TableView<const float>, const float*,
+                                                const BlasTable&, int, Control&);
+template SharedBasis<double> shared_basis<double>(TableView<const double>, const double*,
+                                                  const BlasTable&, int, Control&);
+template SharedBasis<float> transposed<float>(const SharedBasis<float>&);
+template SharedBasis<double> transposed<double>(const SharedBasis<double>&);
+template void rotate_table<float>(TableView<float>, const SharedBasis<float>&, int);
+template void rotate_table<double>(TableView<double>, const SharedBasis<double>&, int);
+
+}  // namespace matfac

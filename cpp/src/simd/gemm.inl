@@ -1,0 +1,123 @@
+// C (m x n) += A (m x depth) B (depth x n), or -= where NEGATE: the one product behind Grams,
+// rotations, scores and Cholesky.
+// A's element (i, k) is a[i * a_row + k * a_col]; B and C are row-major; n a multiple of kLanes.
+// Each element is summed over k in order, whatever the block it falls in.
+
+constexpr int kRows = kBytes == 64 ? 8 : 4;  // accumulators: kRows x kCols registers
+
+template <class T, int ROWS, int COLS, bool NEGATE>
+MF_INLINE void gemm_tile(T* c, std::int64_t ldc, const T* a, std::int64_t a_row, std::int64_t a_col,
+                         const T* b, std::int64_t ldb, std::int64_t depth) {
+    V<T> acc[ROWS][COLS];
+#pragma GCC unroll 8
+    for (int i = 0; i < ROWS; ++i)
+#pragma GCC unroll 2
+        for (int j = 0; j < COLS; ++j) acc[i][j] = load(c + i * ldc + j * W<T>);
+    for (std::int64_t k = 0; k < depth; ++k) {
+        V<T> bk[COLS];
+#pragma GCC unroll 2
+        for (int j = 0; j < COLS; ++j) bk[j] = load(b + k * ldb + j * W<T>);
+#pragma GCC unroll 8
+        for (int i = 0; i < ROWS; ++i) {
+            const V<T> ai = splat<T>(a[i * a_row + k * a_col]);
+#pragma GCC unroll 2
+            for (int j = 0; j < COLS; ++j) {
+                if constexpr (NEGATE)
+                    acc[i][j] -= ai * bk[j];
+                else
+                    acc[i][j] += ai * bk[j];
+            }
+        }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < ROWS; ++i)
+#pragma GCC unroll 2
+        for (int j = 0; j < COLS; ++j) store<T>(c + i * ldc + j * W<T>, acc[i][j]);
+}
+
+template <class T, int COLS, bool NEGATE = false>
+MF_INLINE void gemm_rows(T* c, std::int64_t ldc, const T* a, std::int64_t a_row, std::int64_t a_col,
+                         const T* b, std::int64_t ldb, std::int64_t m, std::int64_t depth) {
+    std::int64_t i = 0;
+    for (; i + kRows <= m; i += kRows)
+        gemm_tile<T, kRows, COLS, NEGATE>(c + i * ldc, ldc, a + i * a_row, a_row, a_col, b, ldb, depth);
+    for (; i < m; ++i)
+        gemm_tile<T, 1, COLS, NEGATE>(c + i * ldc, ldc, a + i * a_row, a_row, a_col, b, ldb, depth);
+}
+
+template <class T, bool NEGATE = false>
+__attribute__((noinline)) void gemm(T* c, std::int64_t ldc, const T* a, std::int64_t a_row, std::int64_t a_col, const T* b,
+          std::int64_t ldb, std::int64_t m, std::int64_t n, std::int64_t depth) {
+    std::int64_t j = 0;
+    for (; j + 2 * W<T> <= n; j += 2 * W<T>)
+        gemm_rows<T, 2, NEGATE>(c + j, ldc, a, a_row, a_col, b + j, ldb, m, depth);
+    for (; j < n; j += W<T>) gemm_rows<T, 1, NEGATE>(c + j, ldc, a, a_row, a_col, b + j, ldb, m, depth);
+}
+
+// The upper part of the square C += tile' tile; tile is depth x n. By vectors of columns, so some
+// elements below the diagonal are computed too.
+template <class T>
+void syrk_upper(T* c, const T* tile, std::int64_t n, std::int64_t depth) {
+    std::int64_t j = 0;
+    for (; j + 2 * W<T> <= n; j += 2 * W<T>) {
+        const std::int64_t last = j + W<T>;  // its rows have no part left of their own vector
+        gemm_rows<T, 2>(c + j, n, tile, 1, n, tile + j, n, last, depth);
+        gemm_rows<T, 1>(c + last * n + last, n, tile + last, 1, n, tile + last, n, W<T>, depth);
+    }
+    for (; j < n; j += W<T>) gemm_rows<T, 1>(c + j, n, tile, 1, n, tile + j, n, j + W<T>, depth);
+}
+
+template <class T>
+void table_gram(TableView<const T> table, const T* weight, std::int64_t begin, std::int64_t end,
+                T* gram, T* scratch) {
+    const std::int64_t k = table.stride;
+    for (std::int64_t r = begin; r < end; r += kTile) {
+        const std::int64_t n = end - r < kTile ? end - r : kTile;
+        const T* tile = table.row(r);
+        if (weight != nullptr) {
+            for (std::int64_t i = 0; i < n; ++i) {
+                const V<T> w = splat<T>(root(weight[r + i]));
+                const T* row = table.row(r + i);
+                for (std::int64_t j = 0; j < k; j += W<T>)
+                    store<T>(scratch + i * k + j, w * load(row + j));
+            }
+            tile = scratch;
+        }
+        syrk_upper(gram, tile, k, n);
+    }
+}
+
+template <class T>
+void rotate(TableView<T> table, const T* q, std::int64_t begin, std::int64_t end, T* scratch) {
+    const std::int64_t k = table.stride;
+    for (std::int64_t r = begin; r < end; r += kTile) {
+        const std::int64_t n = end - r < kTile ? end - r : kTile;
+        T* rows = table.row(r);
+        for (std::int64_t i = 0; i < n * k; i += W<T>) store<T>(scratch + i, V<T>{});
+        gemm<T>(scratch, k, rows, k, 1, q, k, n, k, k);
+        for (std::int64_t i = 0; i < n * k; i += W<T>) store<T>(rows + i, load(scratch + i));
+    }
+}
+
+template <class T>
+void pack(TableView<const T> table, std::int64_t begin, std::int64_t end, T* panel) {
+    const std::int64_t n = end - begin, width = padded(n);
+    for (std::int64_t j0 = 0; j0 < width; j0 += kLanes)
+        for (std::int64_t i0 = 0; i0 < table.stride; i0 += kLanes)
+            for (std::int64_t j = j0; j < j0 + kLanes; ++j) {
+                const T* row = j < n ? table.row(begin + j) + i0 : nullptr;
+                for (std::int64_t i = 0; i < kLanes; ++i)
+                    panel[(i0 + i) * width + j] = row != nullptr ? row[i] : T(0);
+            }
+}
+
+template <class T>
+void score(TableView<const T> users, std::int64_t u0, std::int64_t n_users, const T* panel,
+           std::int64_t width, const T* bias, std::int64_t n_bias, T* scores) {
+    for (std::int64_t j = 0; j < width; ++j)
+        scores[j] = bias != nullptr && j < n_bias ? bias[j] : T(0);
+    for (std::int64_t i = 1; i < n_users; ++i)
+        for (std::int64_t j = 0; j < width; j += W<T>)
+            store<T>(scores + i * width + j, load(scores + j));
+    gemm<T>(scores, width, users.row(u0), users.stride, 1, panel, width, n_users, width, users.k);
+}

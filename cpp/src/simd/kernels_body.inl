@@ -1,0 +1,17 @@
+// The arithmetic of every kernel, once. targets.cpp includes it in one region per instruction set,
+// after setting kBytes, kIsaName and the macro MF_INLINE.
+
+MF_INLINE float root(float x) { return __builtin_sqrtf(x); }
+MF_INLINE double root(double x) { return __builtin_sqrt(x); }
+
+#include "vec.inl"
+#include "gemm.inl"
+#include "cholesky.inl"
+#include "rows.inl"
+#include "sgd.inl"
+
+template <class T>
+constexpr KernelTable<T> kTable = {
+    kIsaName, row_cg<T>,   row_gram<T>,  row_solve<T>, table_gram<T>, rotate<T>,
+    row_dots<T>, pair_dots<T>, pack<T>, score<T>, sgd_block<T>,
+};

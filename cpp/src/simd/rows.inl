@@ -1,0 +1,299 @@
+// Row problems: products with gathered rows, conjugate gradient, normal equations.
+
+constexpr int kAhead = 16;  // rows between a prefetch and its use
+
+// Rows of the fixed table through an index; `tile`, where given, gets a copy of each.
+template <class T>
+struct Gathered {
+    TableView<const T> table;
+    const std::int32_t* index;
+    std::int64_t n;
+    T* tile;
+
+    MF_INLINE void start() const {
+        for (std::int64_t j = 0; j < n && j < kAhead; ++j)
+            prefetch_row(table.row(index[j]), table.stride);
+    }
+    MF_INLINE void ahead(std::int64_t j) const {
+        for (std::int64_t a = j + kAhead; a < j + kAhead + kGroup<T> && a < n; ++a)
+            prefetch_row(table.row(index[a]), table.stride);
+    }
+    MF_INLINE const T* row(std::int64_t j) const { return table.row(index[j]); }
+};
+
+// The same rows once they lie one after the other.
+template <class T>
+struct Tiled {
+    const T* data;
+    std::int64_t stride;
+    static constexpr T* tile = nullptr;
+
+    MF_INLINE void start() const {}
+    MF_INLINE void ahead(std::int64_t) const {}
+    MF_INLINE const T* row(std::int64_t j) const { return data + j * stride; }
+};
+
+// out += sum_j a_j y_j with a = coefficient(j, y_j . x for a group from j on). Rows past the last
+// stand in for nothing: their coefficients must come out as 0. NV: vectors per row, or 0 for any.
+template <class T, int NV, class Rows, class Coefficient>
+MF_INLINE void pass(const Rows& rows, std::int64_t n, std::int64_t k, const T* x, T* out,
+                    Coefficient coefficient) {
+    constexpr int G = kGroup<T>;
+    constexpr int HELD = NV > 0 ? NV : 1;
+    const std::int64_t vectors = NV > 0 ? NV : k / W<T>;
+    V<T> held[HELD];
+    for (int c = 0; c < NV; ++c) held[c] = load(out + c * W<T>);
+    rows.start();
+    for (std::int64_t j = 0; j < n; j += G) {
+        const T* y[G];
+        rows.ahead(j);
+        for (int i = 0; i < G; ++i) y[i] = rows.row(j + i < n ? j + i : j);
+        V<T> acc[G] = {};
+#pragma GCC unroll 8
+        for (std::int64_t c = 0; c < vectors; ++c) {
+            const V<T> xc = load(x + c * W<T>);
+#pragma GCC unroll 8
+            for (int i = 0; i < G; ++i) {
+                const V<T> yc = load(y[i] + c * W<T>);
+                if (rows.tile != nullptr) store<T>(rows.tile + (j + i) * k + c * W<T>, yc);
+                acc[i] += yc * xc;
+            }
+        }
+        alignas(64) T a[G];
+        *reinterpret_cast<Group<T>*>(a) = coefficient(j, sum_lanes<T>(acc));
+        if constexpr (NV == 0 || NV * G > 16) __asm__ volatile("" ::: "memory");
+        V<T> scale[G];
+#pragma GCC unroll 8
+        for (int i = 0; i < G; ++i) scale[i] = splat<T>(a[i]);
+#pragma GCC unroll 8
+        for (std::int64_t c = 0; c < vectors; ++c) {
+            V<T> even = NV > 0 ? held[NV > 0 ? c : 0] : load(out + c * W<T>), odd{};
+#pragma GCC unroll 8
+            for (int i = 0; i < G; i += 2) {
+                even += scale[i] * load(y[i] + c * W<T>);
+                odd += scale[i + 1] * load(y[i + 1] + c * W<T>);
+            }
+            if constexpr (NV > 0)
+                held[c] = even + odd;
+            else
+                store<T>(out + c * W<T>, even + odd);
+        }
+    }
+    for (int c = 0; c < NV; ++c) store<T>(out + c * W<T>, held[c]);
+}
+
+// r = sum_j (g_j - c_j s_j) [y_j; 1] - diag [x; b] at the warm start; returns the value there.
+template <class T, int NV, class Rows>
+MF_INLINE double first_residual(const RowProblem<T>& p, const Rows& rows, const T* x, T bias,
+                                const T* diag, T* r, T& r_bias) {
+    const std::int64_t k = p.table.stride;
+    for (std::int64_t j = 0; j < k; j += W<T>) store<T>(r + j, -(load(diag + j) * load(x + j)));
+    const double ridge = -static_cast<double>(dot(r, x, k));
+    Group<T> value{}, total{};
+    pass<T, NV>(rows, p.n, k, x, r, [&](std::int64_t j, Group<T> s) MF_LAMBDA {
+        s += bias;
+        const Group<T> g = load_group(p.g + j), cs = load_group(p.c + j) * s;
+        value += (cs - 2 * g) * s;
+        total += g - cs;
+        return g - cs;
+    });
+    r_bias = p.bias ? sum_group<T>(total) - p.bias_ridge * bias : T(0);
+    return ridge + static_cast<double>(sum_group<T>(value)) +
+           static_cast<double>(p.bias_ridge * bias * bias);
+}
+
+// q = (sum_j c_j [y_j; 1] [y_j; 1]' + diag) [d; d_bias]
+template <class T, int NV, class Rows>
+MF_INLINE void apply(const RowProblem<T>& p, const Rows& rows, const T* d, T d_bias,
+                     const T* diag, T* q, T& q_bias) {
+    const std::int64_t k = p.table.stride;
+    for (std::int64_t j = 0; j < k; j += W<T>) store<T>(q + j, load(diag + j) * load(d + j));
+    Group<T> total{};
+    pass<T, NV>(rows, p.n, k, d, q, [&](std::int64_t j, Group<T> s) MF_LAMBDA {
+        const Group<T> a = load_group(p.c + j) * (s + d_bias);
+        total += a;
+        return a;
+    });
+    q_bias = p.bias ? sum_group<T>(total) + p.bias_ridge * d_bias : T(0);
+}
+
+// diag = ridge + scale shared; inverse = 1 / (ridge + precondition_scale shared), 0 where that is 0
+template <class T>
+MF_INLINE void diagonals(const RowProblem<T>& p, T* diag, T* inverse) {
+    const V<T> ridge = splat(p.ridge), one = splat(T(1));
+    for (std::int64_t j = 0; j < p.table.stride; j += W<T>) {
+        const V<T> shared = p.shared != nullptr ? load(p.shared + j) : V<T>{};
+        store<T>(diag + j, ridge + splat(p.scale) * shared);
+        if (inverse != nullptr) {
+            const V<T> m = ridge + splat(p.precondition_scale) * shared;
+            store<T>(inverse + j, m > V<T>{} ? one / m : V<T>{});
+        }
+    }
+}
+
+template <class T, int NV>
+void row_cg_of(const RowProblem<T>& p, RowAnswer<T>& answer, int steps, T tolerance, T* scratch) {
+    const std::int64_t k = p.table.stride;
+    T *x = answer.x, *r = scratch, *d = r + k, *q = d + k, *diag = q + k, *inverse = diag + k;
+    T* tile = p.n <= kCgTile(k) ? inverse + k : nullptr;
+    const Gathered<T> gathered{p.table, p.index, p.n, tile};
+    const Gathered<T> again{p.table, p.index, p.n, nullptr};
+    const Tiled<T> tiled{tile, k};
+    T b = p.bias ? *answer.bias : T(0), r_b = 0, q_b = 0;
+    const T inverse_b = p.bias && p.bias_curvature > 0 ? 1 / p.bias_curvature : T(0);
+    diagonals(p, diag, inverse);
+    double value = first_residual<T, NV>(p, gathered, x, b, diag, r, r_b);
+
+    V<T> rz_v{};
+    for (std::int64_t j = 0; j < k; j += W<T>) {
+        const V<T> rj = load(r + j), z = load(inverse + j) * rj;
+        rz_v += rj * z;
+        store<T>(d + j, z);
+    }
+    T d_b = inverse_b * r_b;
+    T rz = sum<T>(rz_v) + r_b * d_b;
+    const T enough = tolerance * rz;
+    for (int step = 0; step < steps && rz > enough; ++step) {
+        if (tile != nullptr)
+            apply<T, NV>(p, tiled, d, d_b, diag, q, q_b);
+        else
+            apply<T, NV>(p, again, d, d_b, diag, q, q_b);
+        const T curvature = dot(d, q, k) + d_b * q_b;
+        if (!(curvature > 0)) break;
+        const T alpha = rz / curvature;
+        const V<T> va = splat(alpha);
+        V<T> next_v{};
+        for (std::int64_t j = 0; j < k; j += W<T>) {
+            store<T>(x + j, load(x + j) + va * load(d + j));
+            const V<T> rj = load(r + j) - va * load(q + j);
+            next_v += rj * rj * load(inverse + j);
+            store<T>(r + j, rj);
+        }
+        b += alpha * d_b;
+        r_b -= alpha * q_b;
+        value -= static_cast<double>(alpha) * static_cast<double>(rz);
+        const T next = sum<T>(next_v) + r_b * r_b * inverse_b;
+        const T beta = next / rz;
+        const V<T> vb = splat(beta);
+        for (std::int64_t j = 0; j < k; j += W<T>)
+            store<T>(d + j, load(inverse + j) * load(r + j) + vb * load(d + j));
+        d_b = inverse_b * r_b + beta * d_b;
+        rz = next;
+    }
+    if (p.bias) *answer.bias = b;
+    answer.value = value;
+}
+
+template <class T>
+void row_cg(const RowProblem<T>& p, RowAnswer<T>& answer, int steps, T tolerance, T* scratch) {
+    switch (p.table.stride / W<T>) {
+        case 2: return row_cg_of<T, 2>(p, answer, steps, tolerance, scratch);
+        case 4: return row_cg_of<T, 4>(p, answer, steps, tolerance, scratch);
+        case 8:
+            // Eight held vectors need 32 registers.
+            if constexpr (kBytes == 64) return row_cg_of<T, 8>(p, answer, steps, tolerance, scratch);
+            [[fallthrough]];
+        default: return row_cg_of<T, 0>(p, answer, steps, tolerance, scratch);
+    }
+}
+
+// moments: [0, k) sum g y, [k, 2k) sum c y, [2k] sum g, [2k + 1] sum c; [2k + 16, 4k + 16) work.
+template <class T>
+void row_gram(const RowProblem<T>& p, std::int64_t begin, std::int64_t end, T* gram, T* moments,
+              T* scratch) {
+    constexpr int G = kGroup<T>;
+    const std::int64_t k = p.table.stride;
+    T *gy = moments, *cy = moments + k;
+    const Gathered<T> rows{p.table, p.index, end, nullptr};
+    for (std::int64_t t = begin; t < end; t += kTile) {
+        const std::int64_t n = end - t < kTile ? end - t : kTile;
+        for (std::int64_t i0 = 0; i0 < n; i0 += G) {
+            const T* y[G];
+            V<T> g[G], c[G], w[G];
+            rows.ahead(t + i0);
+            // A spare row of the last group is stored, but neither summed nor multiplied.
+            for (int i = 0; i < G; ++i) {
+                const std::int64_t e = t + i0 + i;
+                y[i] = rows.row(e < end ? e : t);
+                g[i] = splat(e < end ? p.g[e] : T(0));
+                const T ce = e < end ? p.c[e] : T(0);
+                c[i] = splat(ce);
+                w[i] = splat(root(ce));
+                moments[2 * k] += e < end ? p.g[e] : T(0);
+                moments[2 * k + 1] += ce;
+            }
+            for (std::int64_t j = 0; j < k; j += W<T>) {
+                V<T> sum_g = load(gy + j), sum_c{};
+#pragma GCC unroll 8
+                for (int i = 0; i < G; ++i) {
+                    const V<T> yj = load(y[i] + j);
+                    sum_g += g[i] * yj;
+                    if (p.bias) sum_c += c[i] * yj;
+                    store<T>(scratch + (i0 + i) * k + j, w[i] * yj);
+                }
+                store<T>(gy + j, sum_g);
+                if (p.bias) store<T>(cy + j, load(cy + j) + sum_c);
+            }
+        }
+        syrk_upper(gram, scratch, k, n);
+    }
+}
+
+template <class T>
+void row_solve(const RowProblem<T>& p, T* gram, T* moments, RowAnswer<T>& answer) {
+    const std::int64_t k = p.table.stride;
+    T *x = answer.x, *cy = moments + k, *right = moments + 2 * k + 16, *inverse = right + k;
+    diagonals(p, right, static_cast<T*>(nullptr));
+    for (std::int64_t j = 0; j < k; ++j) gram[j * k + j] += right[j];
+    for (std::int64_t j = 0; j < k; ++j) right[j] = moments[j];
+    cholesky(gram, inverse, k);
+    T b = 0;
+    if (!p.bias) {
+        T* const sides[] = {right};
+        cholesky_solve<T, 1>(gram, inverse, k, sides);
+    } else {
+        // The bordered system [A s; s' t] by its Schur complement; s is kept for the correction.
+        for (std::int64_t j = 0; j < k; ++j) x[j] = cy[j];
+        T* const sides[] = {right, x};
+        cholesky_solve<T, 2>(gram, inverse, k, sides);
+        const T left = moments[2 * k + 1] + p.bias_ridge - dot(cy, x, k);
+        b = left > 0 ? (moments[2 * k] - dot(cy, right, k)) / left : T(0);
+        for (std::int64_t j = 0; j < k; ++j) right[j] -= b * x[j];
+        *answer.bias = b;
+    }
+    for (std::int64_t j = 0; j < k; ++j) x[j] = right[j];
+    // At the minimum the quadratic part is minus half the linear one.
+    answer.value = -static_cast<double>(dot(x, moments, k)) -
+                   static_cast<double>(b) * static_cast<double>(moments[2 * k]);
+}
+
+template <class T>
+void row_dots(TableView<const T> table, const std::int32_t* index, std::int64_t n, const T* x,
+              T* s) {
+    constexpr int G = kGroup<T>;
+    const Gathered<T> rows{table, index, n, nullptr};
+    rows.start();
+    for (std::int64_t j = 0; j < n; j += G) {
+        V<T> acc[G] = {};
+        rows.ahead(j);
+        for (std::int64_t c = 0; c < table.stride; c += W<T>) {
+            const V<T> xc = load(x + c);
+#pragma GCC unroll 8
+            for (int i = 0; i < G; ++i) acc[i] += load(rows.row(j + i < n ? j + i : j) + c) * xc;
+        }
+        const Group<T> sums = sum_lanes<T>(acc);
+        for (int i = 0; i < G && j + i < n; ++i) s[j + i] = sums[i];
+    }
+}
+
+template <class T>
+void pair_dots(TableView<const T> left, const std::int32_t* left_index, TableView<const T> right,
+               const std::int32_t* right_index, std::int64_t n, T* s) {
+    for (std::int64_t j = 0; j < n; ++j) {
+        if (j + 8 < n) {
+            prefetch_row(left.row(left_index[j + 8]), left.stride);
+            prefetch_row(right.row(right_index[j + 8]), right.stride);
+        }
+        s[j] = dot(left.row(left_index[j]), right.row(right_index[j]), left.stride);
+    }
+}

@@ -1,0 +1,131 @@
+// Vectors of one register, V<T>. Included inside a target region, where kBytes is the register's size.
+// No std from here on: a std template instantiated in the region would leak its instructions.
+
+template <class T>
+struct VecOf;
+template <>
+struct VecOf<float> {
+    typedef float type __attribute__((vector_size(kBytes), aligned(4), may_alias));
+};
+template <>
+struct VecOf<double> {
+    typedef double type __attribute__((vector_size(kBytes), aligned(8), may_alias));
+};
+template <class T>
+using V = typename VecOf<T>::type;
+template <class T>
+constexpr int W = kBytes / static_cast<int>(sizeof(T));
+
+template <class T>
+MF_INLINE V<T> load(const T* p) {
+    return *reinterpret_cast<const V<T>*>(p);
+}
+template <class T>
+MF_INLINE void store(T* p, V<T> v) {
+    *reinterpret_cast<V<T>*>(p) = v;
+}
+template <class T>
+MF_INLINE V<T> splat(T x) {
+    return x - V<T>{};  // GCC's broadcast: x - 0 is x for every x
+}
+
+// Fold<N, L>: adds neighbours L apart of two N-lane vectors and interleaves the sums, so that
+// three folds (L = 1, 2, 4) bring eight vectors to one that holds the partial sums of each.
+template <int N, int L>
+struct Fold;
+#define MF_FOLD(N, L, LOW, HIGH)                                                         \
+    template <>                                                                          \
+    struct Fold<N, L> {                                                                  \
+        template <class X>                                                               \
+        static MF_INLINE X of(X a, X b) {                                                \
+            return __builtin_shufflevector(a, b, LOW) + __builtin_shufflevector(a, b, HIGH); \
+        }                                                                                \
+    };
+#define MF_LANES(...) __VA_ARGS__
+MF_FOLD(2, 1, MF_LANES(0, 2), MF_LANES(1, 3))
+MF_FOLD(4, 1, MF_LANES(0, 4, 2, 6), MF_LANES(1, 5, 3, 7))
+MF_FOLD(4, 2, MF_LANES(0, 1, 4, 5), MF_LANES(2, 3, 6, 7))
+MF_FOLD(8, 1, MF_LANES(0, 8, 2, 10, 4, 12, 6, 14), MF_LANES(1, 9, 3, 11, 5, 13, 7, 15))
+MF_FOLD(8, 2, MF_LANES(0, 1, 8, 9, 4, 5, 12, 13), MF_LANES(2, 3, 10, 11, 6, 7, 14, 15))
+MF_FOLD(8, 4, MF_LANES(0, 1, 2, 3, 8, 9, 10, 11), MF_LANES(4, 5, 6, 7, 12, 13, 14, 15))
+MF_FOLD(16, 1, MF_LANES(0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30),
+        MF_LANES(1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31))
+MF_FOLD(16, 2, MF_LANES(0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29),
+        MF_LANES(2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31))
+MF_FOLD(16, 4, MF_LANES(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27),
+        MF_LANES(4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31))
+MF_FOLD(16, 8, MF_LANES(0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7),
+        MF_LANES(8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15))
+#undef MF_FOLD
+#undef MF_LANES
+
+// Rows handled together: as many as one vector of their sums has lanes, at most eight.
+template <class T>
+constexpr int kGroup = W<T> <= 4 ? W<T> : kBytes == 64 && sizeof(T) == 4 ? 4 : 8;
+
+// One number per row of a group.
+template <class T>
+struct GroupOf {
+    typedef T type __attribute__((vector_size(kGroup<T> * sizeof(T)), aligned(sizeof(T)), may_alias));
+};
+template <class T>
+using Group = typename GroupOf<T>::type;
+
+template <class T>
+MF_INLINE Group<T> load_group(const T* p) {
+    return *reinterpret_cast<const Group<T>*>(p);
+}
+
+// The sums of the lanes of v[0..kGroup).
+template <class T>
+MF_INLINE Group<T> sum_lanes(V<T>* v) {
+    constexpr int N = W<T>, G = kGroup<T>;
+#pragma GCC unroll 4
+    for (int i = 0; i < G / 2; ++i) v[i] = Fold<N, 1>::of(v[2 * i], v[2 * i + 1]);
+    if constexpr (G >= 4) {
+#pragma GCC unroll 2
+        for (int i = 0; i < G / 4; ++i) v[i] = Fold<N, 2>::of(v[2 * i], v[2 * i + 1]);
+    }
+    if constexpr (G >= 8) v[0] = Fold<N, 4>::of(v[0], v[1]);
+    if constexpr (N == 16 && G == 4) {
+        v[0] = Fold<16, 8>::of(v[0], v[0]);
+        return __builtin_shufflevector(v[0], v[0], 0, 1, 2, 3) + __builtin_shufflevector(v[0], v[0], 4, 5, 6, 7);
+    } else if constexpr (N == 16)
+        return __builtin_shufflevector(v[0], v[0], 0, 1, 2, 3, 4, 5, 6, 7) +
+               __builtin_shufflevector(v[0], v[0], 8, 9, 10, 11, 12, 13, 14, 15);
+    else
+        return v[0];
+}
+
+template <class T>
+MF_INLINE T sum_group(Group<T> g) {
+    T total = 0;
+#pragma GCC unroll 8
+    for (int i = 0; i < kGroup<T>; ++i) total += g[i];
+    return total;
+}
+
+// Sum of one vector's lanes.
+template <class T>
+MF_INLINE T sum(V<T> v) {
+    constexpr int N = W<T>;
+    if constexpr (N == 16) v = Fold<16, 8>::of(v, v);
+    if constexpr (N >= 8) v = Fold<N, 4>::of(v, v);
+    if constexpr (N >= 4) v = Fold<N, 2>::of(v, v);
+    v = Fold<N, 1>::of(v, v);
+    return v[0];
+}
+
+template <class T>
+MF_INLINE T dot(const T* a, const T* b, std::int64_t k) {
+    V<T> s{};
+    for (std::int64_t j = 0; j < k; j += W<T>) s += load(a + j) * load(b + j);
+    return sum<T>(s);
+}
+
+template <class T>
+MF_INLINE void prefetch_row(const T* row, std::int64_t stride) {
+    const char* p = reinterpret_cast<const char*>(row);
+    const std::int64_t bytes = stride * static_cast<std::int64_t>(sizeof(T));
+    for (std::int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(p + b, 0, 3);
+}

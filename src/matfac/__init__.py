@@ -1,0 +1,30 @@
+"""matfac: fast matrix factorization of large sparse matrices on CPUs."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as _version
+
+from matfac import datasets, metrics, reference
+from matfac._engine import show_config
+from matfac._exceptions import ConvergenceError
+from matfac._persistence import load
+from matfac.explicit import ExplicitMF
+from matfac.implicit import ImplicitMF
+from matfac.interactions import Interactions
+from matfac.pairs import RatingRegressor
+
+__version__ = _version("matfac")
+
+__all__ = [
+    "ConvergenceError",
+    "ExplicitMF",
+    "ImplicitMF",
+    "Interactions",
+    "RatingRegressor",
+    "__version__",
+    "datasets",
+    "load",
+    "metrics",
+    "reference",
+    "show_config",
+]

@@ -1,0 +1,205 @@
+"""Alternating least squares: tables, ridges and the two half sweeps of an epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from matfac import _core, _engine
+from matfac._engine import Floats
+from matfac._loop import Record
+from matfac._validation import Ratings
+
+# Up to here the exact solution of a row costs about as much as a few gradient steps.
+EXACT_UP_TO = 128
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised: the loss of `_core.half_sweep` and the ridge of each row."""
+
+    loss: str  # "ratings", "ials" or "hu"
+    reg: float
+    reg_exponent: float
+    mean: float = 0.0
+    alpha: float = 0.0
+
+    def ridge(self, ratings: Ratings) -> Floats:
+        """Return the ridge of each row: reg (n [+ alpha0 n_columns])^exponent, never 0 for reg > 0.
+
+        n is the entry count; with weights, and for iALS (whose values are weights), their sum.
+        """
+        if self.loss == "ials":
+            counts = Ratings._sums(ratings.indptr, ratings.values)
+            counts = counts + self.alpha * ratings.shape[1]
+        else:
+            counts = ratings.row_sums
+        scale = np.where(counts > 0, counts, 1.0) ** self.reg_exponent
+        return (self.reg * scale).astype(ratings.values.dtype)
+
+
+def random_table(n: int, k: int, std: float, dtype: Any, generator: np.random.Generator) -> Floats:
+    """Return a padded table of N(0, std^2 / k) factors."""
+    table = _engine.empty_table(n, k, dtype)
+    table[:, :k] = generator.standard_normal((n, k), dtype=dtype)
+    table[:, :k] *= std / np.sqrt(k)
+    return table
+
+
+class AlsSolver:
+    """Alternates exact or conjugate-gradient half sweeps over users and items."""
+
+    def __init__(
+        self,
+        ratings: Ratings,
+        objective: Objective,
+        *,
+        k: int,
+        fit_bias: bool,
+        init_std: float,
+        cg_steps: int | None,
+        n_threads: int,
+        generator: np.random.Generator,
+    ) -> None:
+        self.objective = objective
+        self.k = k
+        self.cg_steps = cg_steps
+        self.n_threads = n_threads
+        self.limit = np.inf  # every half sweep lowers the objective
+        dtype = ratings.values.dtype
+        m, n = ratings.shape
+        self.tables: dict[str, Floats] = {
+            "users": random_table(m, k, init_std, dtype, generator),
+            "items": random_table(n, k, init_std, dtype, generator),
+        }
+        if fit_bias:
+            self.tables["user_bias"] = np.zeros(m, dtype)
+            self.tables["item_bias"] = np.zeros(n, dtype)
+        self._users = ratings
+        columns = _engine.transpose(ratings.core, n_threads)
+        self._items = Ratings(
+            (n, m), columns.indptr, columns.indices, columns.values, columns.weights
+        )
+        self._ridges = (objective.ridge(self._users), objective.ridge(self._items))
+        self._counts = tuple(r.row_sums.astype(dtype) for r in (self._users, self._items))
+        self._weight = float(np.sum(self._counts[0], dtype=np.float64))
+
+    def step_size(self) -> str:
+        """Describe the step size: there is none."""
+        return f"reg={self.objective.reg:g}: a larger reg makes the problem better conditioned"
+
+    def epoch(self, number: int) -> Record:
+        """Solve every user, then every item."""
+        _, user_ridge = self._half(0, self.cg_steps or 0)
+        value, item_ridge = self._half(1, self.cg_steps or 0)
+        record = {"objective": max(value + user_ridge, 0.0)}
+        if self.objective.loss == "ratings":
+            loss = max(value - item_ridge, 0.0)
+            record["train_rmse"] = float(np.sqrt(loss / max(self._weight, 1e-300)))
+        return record
+
+    def biases(self) -> tuple[Floats | None, Floats | None]:
+        """Return the user and item biases, or None without."""
+        return self.tables.get("user_bias"), self.tables.get("item_bias")
+
+    def finish(self) -> float:
+        """Solve every user once more as fold-in would, so that both agree; return the objective."""
+        self._half(0, *converged(self.k))
+        return objective_value(
+            self._users,
+            self.objective,
+            self.tables,
+            self.biases(),
+            self._ridges,
+            self.k,
+            self.n_threads,
+        )
+
+    def _half(self, side: int, cg_steps: int, tolerance: float = 0.0) -> tuple[float, float]:
+        names = ("users", "items")
+        biases = ("user_bias", "item_bias")
+        return _core.half_sweep(
+            (self._users, self._items)[side].core,
+            loss=self.objective.loss,
+            mean=self.objective.mean,
+            alpha=self.objective.alpha,
+            k=self.k,
+            fixed=self.tables[names[1 - side]],
+            solved=self.tables[names[side]],
+            fixed_bias=self.tables.get(biases[1 - side]),
+            solved_bias=self.tables.get(biases[side]),
+            ridge=self._ridges[side],
+            fixed_weight=self._counts[1 - side],
+            cg_steps=cg_steps,
+            tolerance=tolerance,
+            n_threads=self.n_threads,
+        )
+
+
+def objective_value(
+    ratings: Ratings,
+    objective: Objective,
+    tables: dict[str, Floats],
+    biases: tuple[Floats | None, Floats | None],
+    ridges: tuple[Floats, Floats],
+    k: int,
+    n_threads: int,
+) -> float:
+    """Return the objective of factors and biases, summed in float64."""
+    value = _core.loss_value(
+        ratings.core,
+        loss=objective.loss,
+        mean=objective.mean,
+        alpha=objective.alpha,
+        k=k,
+        users=tables["users"],
+        items=tables["items"],
+        user_bias=biases[0],
+        item_bias=biases[1],
+        n_threads=n_threads,
+    )
+    for side, bias, ridge in zip(("users", "items"), biases, ridges, strict=True):
+        value += _core.ridge_value(tables[side], k, bias, ridge)
+    return value
+
+
+def converged(k: int) -> tuple[int, float]:
+    """Return cg_steps and tolerance that solve a row to float32 accuracy at the least cost."""
+    return (0, 0.0) if k <= EXACT_UP_TO else (4 * k, 1e-12)
+
+
+def fold_in(
+    ratings: Ratings,
+    objective: Objective,
+    items: Floats,
+    item_bias: Floats | None,
+    n_threads: int,
+) -> tuple[Floats, Floats | None]:
+    """Solve the rows of `ratings` against fixed item factors (n_items x k).
+
+    Returns the rows' factors (n x k) and, where there are item biases, their biases.
+    """
+    k = items.shape[1]
+    dtype = items.dtype
+    solved = _engine.empty_table(ratings.shape[0], k, dtype)
+    bias = None if item_bias is None else np.zeros(ratings.shape[0], dtype)
+    cg_steps, tolerance = converged(k)
+    _core.half_sweep(
+        ratings.core,
+        loss=objective.loss,
+        mean=objective.mean,
+        alpha=objective.alpha,
+        k=k,
+        fixed=_engine.table(items),
+        solved=solved,
+        fixed_bias=item_bias,
+        solved_bias=bias,
+        ridge=objective.ridge(ratings),
+        cg_steps=cg_steps,
+        tolerance=tolerance,
+        keep_basis=True,
+        n_threads=n_threads,
+    )
+    return _engine.factors_of(solved, k), bias

@@ -1,0 +1,164 @@
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import CapsuleType
+
+F32: TypeAlias = NDArray[np.float32]
+F64: TypeAlias = NDArray[np.float64]
+I32: TypeAlias = NDArray[np.int32]
+I64: TypeAlias = NDArray[np.int64]
+Floats: TypeAlias = NDArray[Any]
+
+LANES: int
+
+def build_info() -> dict[str, Any]: ...
+def isas() -> list[str]: ...
+def isa() -> str: ...
+def use_isa(name: str) -> None: ...
+def max_threads() -> int: ...
+def release_thread_pool() -> None: ...
+def set_blas(capsule: CapsuleType) -> None: ...
+def has_blas() -> bool: ...
+def empty_table(n_rows: int, k: int, dtype: str) -> Floats: ...
+
+class CsrFloat32:
+    def __init__(
+        self, n_cols: int, indptr: I64, indices: I32, values: F32, weights: F32 | None = None
+    ) -> None: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def nnz(self) -> int: ...
+    @property
+    def indptr(self) -> I64: ...
+    @property
+    def indices(self) -> I32: ...
+    @property
+    def values(self) -> F32: ...
+    @property
+    def weights(self) -> F32 | None: ...
+    def transposed_arrays(self, n_threads: int) -> tuple[I64, I32, F32, F32 | None]: ...
+
+class CsrFloat64:
+    def __init__(
+        self, n_cols: int, indptr: I64, indices: I32, values: F64, weights: F64 | None = None
+    ) -> None: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def nnz(self) -> int: ...
+    @property
+    def indptr(self) -> I64: ...
+    @property
+    def indices(self) -> I32: ...
+    @property
+    def values(self) -> F64: ...
+    @property
+    def weights(self) -> F64 | None: ...
+    def transposed_arrays(self, n_threads: int) -> tuple[I64, I32, F64, F64 | None]: ...
+
+def half_sweep(
+    csr: CsrFloat32 | CsrFloat64,
+    *,
+    loss: str,
+    mean: float = 0.0,
+    alpha: float = 0.0,
+    k: int,
+    fixed: Floats,
+    solved: Floats,
+    fixed_bias: Floats | None = None,
+    solved_bias: Floats | None = None,
+    ridge: Floats,
+    fixed_weight: Floats | None = None,
+    cg_steps: int,
+    tolerance: float = 0.0,
+    keep_basis: bool = False,
+    n_threads: int,
+) -> tuple[float, float]: ...
+def loss_value(
+    csr: CsrFloat32 | CsrFloat64,
+    *,
+    loss: str,
+    mean: float = 0.0,
+    alpha: float = 0.0,
+    k: int,
+    users: Floats,
+    items: Floats,
+    user_bias: Floats | None = None,
+    item_bias: Floats | None = None,
+    n_threads: int,
+) -> float: ...
+def ridge_value(table: Floats, k: int, bias: Floats | None, ridge: Floats) -> float: ...
+
+class SgdPlanFloat32:
+    def __init__(self, csr: CsrFloat32, k: int, seed: int, n_threads: int) -> None: ...
+    def visits(self, number: int) -> tuple[I32, I32, F32, F32 | None]: ...
+    @property
+    def bands(self) -> int: ...
+    @property
+    def nnz(self) -> int: ...
+    def epoch(
+        self,
+        *,
+        k: int,
+        users: F32,
+        items: F32,
+        user_rows: F32,
+        item_rows: F32,
+        mean: float,
+        rate: float,
+        bias_rate: float,
+        bias: bool,
+        number: int,
+        deterministic: bool,
+        n_threads: int,
+    ) -> float: ...
+
+class SgdPlanFloat64:
+    def __init__(self, csr: CsrFloat64, k: int, seed: int, n_threads: int) -> None: ...
+    def visits(self, number: int) -> tuple[I32, I32, F64, F64 | None]: ...
+    @property
+    def bands(self) -> int: ...
+    @property
+    def nnz(self) -> int: ...
+    def epoch(
+        self,
+        *,
+        k: int,
+        users: F64,
+        items: F64,
+        user_rows: F64,
+        item_rows: F64,
+        mean: float,
+        rate: float,
+        bias_rate: float,
+        bias: bool,
+        number: int,
+        deterministic: bool,
+        n_threads: int,
+    ) -> float: ...
+
+def predict(
+    *,
+    k: int,
+    users: Floats,
+    items: Floats,
+    user_bias: Floats | None = None,
+    item_bias: Floats | None = None,
+    mean: float = 0.0,
+    user_index: I32,
+    item_index: I32,
+    n_threads: int,
+) -> F64: ...
+def top_k(
+    *,
+    k: int,
+    queries: Floats,
+    items: Floats,
+    item_bias: Floats | None = None,
+    exclude_indptr: I64 | None = None,
+    exclude_indices: I32 | None = None,
+    n_best: int,
+    n_threads: int,
+) -> tuple[I32, Floats]: ...

@@ -1,0 +1,136 @@
+"""The compiled core as the rest of the package sees it: set up once, its arrays made here."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import platform
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
+
+# libgomp reads its policy once, while it is loaded. Threads that spin where they share a core hold
+# each other up for whole scheduler ticks: measured, 4 times slower sweeps. A user's choice stands.
+_spins = "OMP_WAIT_POLICY" not in os.environ and "GOMP_SPINCOUNT" not in os.environ
+if _spins:
+    os.environ["OMP_WAIT_POLICY"] = "passive"
+from matfac import _core  # noqa: E402
+
+if _spins:
+    del os.environ["OMP_WAIT_POLICY"]
+
+Floats: TypeAlias = NDArray[Any]
+Csr: TypeAlias = "_core.CsrFloat32 | _core.CsrFloat64"
+
+
+def _set_up() -> str:
+    """Prepare the core; return why SciPy's BLAS is not in use, or an empty text."""
+    blas_error = ""
+    try:
+        from matfac import _blas
+
+        _core.set_blas(_blas.table())
+    except (ImportError, TypeError) as error:
+        # The core has its own routines; show_config tells that these are in use.
+        blas_error = f"{type(error).__name__}: {error}"
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=_core.release_thread_pool)
+    forced = os.environ.get("MATFAC_SIMD", "")
+    if forced:
+        try:
+            _core.use_isa(forced)
+        except ValueError as error:
+            raise ImportError(f"MATFAC_SIMD={forced!r} cannot be honoured: {error}") from None
+    return blas_error
+
+
+_blas_error = _set_up()
+
+
+@functools.cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()  # scans the loaded libraries: milliseconds, once
+
+
+@contextlib.contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Keep BLAS to one thread while the core runs its own, and give it back after."""
+    with _controller().limit(limits=1, user_api="blas"):
+        yield
+
+
+def make_csr(
+    n_cols: int,
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    values: Floats,
+    weights: Floats | None = None,
+) -> Csr:
+    """Hand a canonical CSR matrix to the core, which keeps the arrays without a copy."""
+    if values.dtype == np.float32:
+        return _core.CsrFloat32(n_cols, indptr, indices, values, weights)
+    return _core.CsrFloat64(n_cols, indptr, indices, values, weights)
+
+
+def transpose(csr: Csr, n_threads: int) -> Csr:
+    """Return the transpose, as a matrix of its own."""
+    return make_csr(csr.shape[0], *csr.transposed_arrays(n_threads))
+
+
+def table(factors: Floats) -> Floats:
+    """Return factors (n x k) as a padded table; without a copy where k needs no padding."""
+    n, k = factors.shape
+    if k % _core.LANES == 0 and factors.flags.c_contiguous and factors.flags.aligned:
+        return factors
+    padded = empty_table(n, k, factors.dtype)
+    padded[:, :k] = factors
+    return padded
+
+
+def empty_table(n_rows: int, k: int, dtype: np.typing.DTypeLike) -> Floats:
+    """Return a zeroed table for n_rows factors of length k."""
+    return _core.empty_table(n_rows, k, np.dtype(dtype).name)
+
+
+def factors_of(padded: Floats, k: int) -> Floats:
+    """Return the factors of a table as a C-contiguous n x k array."""
+    return np.ascontiguousarray(padded[:, :k])
+
+
+def show_config() -> dict[str, str | int | bool]:
+    """Tell how this installation was built and what it uses.
+
+    Returns
+    -------
+    dict
+        version, python, platform, compiler, its flags, the instruction sets compiled in and
+        supported here (``simd_available``) and in use (``simd``), ``openmp`` (its version, or why
+        there is none), ``threads`` (the default of ``n_threads=None``) and ``blas``.
+
+    Examples
+    --------
+    >>> import matfac
+    >>> matfac.show_config()["simd"] in ("baseline", "avx2", "avx512")
+    True
+    """
+    from matfac import __version__
+    from matfac._validation import default_threads
+
+    build = _core.build_info()
+    return {
+        "version": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "compiler": build["compiler"],
+        "flags": build["flags"],
+        "native": build["native"],
+        "simd_available": " ".join(_core.isas()),
+        "simd": _core.isa(),
+        "openmp": build["openmp"] or "none: built without OpenMP, one thread",
+        "threads": default_threads(),
+        "blas": "SciPy's, through matfac._blas" if _core.has_blas() else f"none ({_blas_error})",
+    }

@@ -1,0 +1,139 @@
+"""What the estimators' fits share: parameter checks, the loop, storing the result."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from matfac import _engine, _loop
+from matfac._als import Objective
+from matfac._engine import Floats
+from matfac._validation import (
+    Ratings,
+    check_dtype,
+    check_integer,
+    check_matrix,
+    check_real,
+    seed_of,
+)
+
+
+class FittingSolver(_loop.Solver, Protocol):
+    """A solver that the estimators can finish and read."""
+
+    k: int
+    objective: Objective
+
+    def biases(self) -> tuple[Floats | None, Floats | None]:
+        """Return user and item biases, None without."""
+
+    def finish(self) -> float:
+        """Solve every user once more and return the objective."""
+
+
+class FitMixin:
+    """The common part of `fit`. The estimator gives `_make_solver` and `_metric`."""
+
+    n_factors: int
+    n_iter: int
+    reg: float
+    init_std: float
+    n_threads: int | None
+    random_state: Any
+    dtype: str
+    early_stopping: bool
+    validation_fraction: float
+    patience: int
+    callback: _loop.Callback | None
+    verbose: bool | None
+    _implicit: bool
+
+    def _make_solver(self, ratings: Ratings) -> FittingSolver:
+        raise NotImplementedError
+
+    def _metric(self, solver: FittingSolver, train: Ratings, held_out: Ratings) -> _loop.Validation:
+        raise NotImplementedError
+
+    def _check_shared(self) -> None:
+        check_integer("n_factors", self.n_factors, minimum=1)
+        check_integer("n_iter", self.n_iter, minimum=1)
+        check_real("reg", self.reg)
+        check_real("init_std", self.init_std, above=True)
+        check_dtype(self.dtype)
+        check_integer("patience", self.patience, minimum=1)
+        check_real("validation_fraction", self.validation_fraction, above=True, below=1.0)
+        if self.callback is not None and not callable(self.callback):
+            raise TypeError(f"callback must be callable or None, got {self.callback!r}")
+
+    def _run_fit(self, ratings: Ratings, X: Any, validation: Any) -> None:
+        """Run the solver on checked ratings and, only once that worked, store the model."""
+        if ratings.nnz == 0:
+            raise ValueError(
+                f"X has no stored entries: {type(self).__name__} needs at least one "
+                + ("value above 0" if self._implicit else "known rating")
+            )
+        train, held_out = ratings, None
+        if validation is not None:
+            held_out = self._validation_ratings(validation, X, ratings)
+        elif self.early_stopping:
+            train, held_out = self._split(ratings)
+        solver = self._make_solver(train)
+        schedule = _loop.Schedule(
+            n_iter=self.n_iter,
+            callback=self.callback,
+            verbose=self.verbose,
+            validation=None if held_out is None else self._metric(solver, train, held_out),
+            patience=self.patience if self.early_stopping else None,
+        )
+        with _engine.single_threaded_blas():
+            outcome = _loop.run(solver, schedule, type(self).__name__)
+            objective = solver.finish()
+        self._store(solver, outcome, objective)
+        self._set_training(ratings, X)  # type: ignore[attr-defined]
+        if outcome.interrupted:
+            raise KeyboardInterrupt
+
+    def _validation_ratings(self, validation: Any, X: Any, ratings: Ratings) -> Ratings:
+        from matfac.interactions import Interactions
+
+        if isinstance(validation, Interactions) != isinstance(X, Interactions):
+            raise TypeError("validation must be of X's kind: both matrices, or both Interactions")
+        matrix = validation
+        if isinstance(validation, Interactions):
+            matrix = validation.aligned(X.user_ids, X.item_ids)
+        held_out = check_matrix(
+            self,
+            matrix,
+            check_dtype(self.dtype),
+            reset=False,
+            implicit=self._implicit,
+            argument="validation",
+        )
+        if held_out.shape != ratings.shape:
+            raise ValueError(
+                f"validation must have X's shape {ratings.shape}, got {held_out.shape}"
+            )
+        if held_out.nnz == 0:
+            raise ValueError("validation has no stored entries")
+        return held_out
+
+    def _split(self, ratings: Ratings) -> tuple[Ratings, Ratings]:
+        generator = np.random.default_rng(seed_of(self.random_state) + 1)
+        held_out = generator.random(ratings.nnz) < self.validation_fraction
+        if not held_out.any() or held_out.all():
+            raise ValueError(
+                f"early_stopping needs entries on both sides of its split: X has {ratings.nnz}, "
+                f"validation_fraction is {self.validation_fraction}; pass validation to fit, or "
+                "turn early_stopping off"
+            )
+        return ratings.take(~held_out), ratings.take(held_out)
+
+    def _store(self, solver: FittingSolver, outcome: _loop.Outcome, objective: float) -> None:
+        self.user_factors_ = _engine.factors_of(solver.tables["users"], solver.k)
+        self.item_factors_ = _engine.factors_of(solver.tables["items"], solver.k)
+        self.user_bias_, self.item_bias_ = solver.biases()
+        self.mean_ = solver.objective.mean
+        self.history_ = outcome.history
+        self.n_iter_ = outcome.n_iter
+        self.objective_ = objective

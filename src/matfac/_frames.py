@@ -1,0 +1,214 @@
+"""Columns of pandas, polars, PyArrow and other frames, and of Parquet files."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matfac._ids import IdIndex, factorize, recode
+
+Coded: TypeAlias = tuple[IdIndex, NDArray[np.int32]]
+
+
+class Columns(NamedTuple):
+    """What a table says: the ids and, for each row, their numbers; values and times in seconds."""
+
+    users: Coded
+    items: Coded
+    values: NDArray[Any] | None
+    times: NDArray[Any] | None
+
+
+def read_frame(
+    frame: Any, user: str, item: str, value: str | None, timestamp: str | None, where: str
+) -> Columns:
+    """Read the named columns of a frame; `where` is what messages call it."""
+    nw = _narwhals()
+    table = _from_native(nw, frame)
+    present = table.collect_schema().names()
+    wanted = {"user": user, "item": item, "value": value, "timestamp": timestamp}
+    check_columns(wanted, present, where)
+    table = table.select([name for name in wanted.values() if name is not None])
+    if isinstance(table, nw.LazyFrame):
+        table = table.collect()
+    return Columns(
+        _ids(nw, table[user], f"{where}: column {user!r}"),
+        _ids(nw, table[item], f"{where}: column {item!r}"),
+        None if value is None else _numbers(nw, table[value], f"{where}: column {value!r}"),
+        None
+        if timestamp is None
+        else _times(nw, table[timestamp], f"{where}: column {timestamp!r}"),
+    )
+
+
+def check_columns(wanted: dict[str, str | None], present: list[str], where: str) -> None:
+    """Raise unless the wanted columns are there and differ."""
+    named: dict[str, str] = {}
+    for argument, name in wanted.items():
+        if name is None:
+            continue
+        if not isinstance(name, str):
+            raise TypeError(f"{argument} must be the name of a column, got {name!r}")
+        if name not in present:
+            instead = " (None where there are no values)" if argument == "value" else ""
+            raise ValueError(
+                f"{where} has no column {name!r}; it has {', '.join(map(repr, present))}: "
+                f"name the column with {argument}={instead}"
+            )
+        if name in named:
+            raise ValueError(f"{argument} and {named[name]} name the same column, {name!r}")
+        named[name] = argument
+
+
+def _narwhals() -> Any:
+    try:
+        import narwhals.stable.v1 as nw
+    except ImportError as error:
+        raise ImportError(
+            "reading a frame needs narwhals: install it with `pip install narwhals`"
+        ) from error
+    return nw
+
+
+def _from_native(nw: Any, frame: Any) -> Any:
+    if isinstance(frame, (str, os.PathLike)):
+        raise TypeError(f"frame must be a table, got the path {frame!r}: use Interactions.read")
+    try:
+        return nw.from_native(frame)
+    except TypeError as error:
+        if not hasattr(frame, "__arrow_c_stream__"):
+            raise TypeError(
+                "frame must be a pandas, polars or PyArrow table, or another with "
+                f"__arrow_c_stream__, got {type(frame).__name__}"
+            ) from error
+    for module in ("pyarrow", "polars"):
+        try:
+            library = __import__(module)
+        except ImportError:
+            continue
+        table = library.table(frame) if module == "pyarrow" else library.DataFrame(frame)
+        return nw.from_native(table)
+    raise ImportError(
+        f"reading {type(frame).__name__} through Arrow needs pyarrow: `pip install matfac[frames]`"
+    )
+
+
+def _check_nulls(series: Any, label: str) -> None:
+    missing = series.is_null()
+    if missing.any():
+        row = int(np.argmax(np.asarray(missing.to_numpy(), np.bool_)))
+        raise ValueError(f"{label} is missing (null) in row {row} (from 0): drop such rows")
+
+
+def _ids(nw: Any, series: Any, label: str) -> Coded:
+    _check_nulls(series, label)
+    dtype = series.dtype
+    if dtype.is_numeric() or dtype == nw.Boolean:
+        return factorize(series.to_numpy(), label)
+    if dtype.is_temporal():
+        raise TypeError(f"{label} must hold integers or strings, got {dtype}")
+    encoded = _encode(series)
+    if encoded is not None:
+        return recode(*encoded, label)
+    values = np.empty(len(series), object)
+    values[:] = series.to_list()
+    return factorize(values, label)
+
+
+def _encode(series: Any) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Dictionary-encode strings by PyArrow, where that can: no Python object per row."""
+    try:
+        import pyarrow as pa
+    except ImportError:
+        return None
+    try:
+        column = pa.chunked_array(series.to_arrow())
+        if str(column.type) == "string_view":
+            column = column.cast(pa.large_string())
+    except (TypeError, pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        return None  # a column of mixed Python objects
+    if not pa.types.is_dictionary(column.type):
+        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            return None
+        column = column.dictionary_encode()
+    return decode(column)
+
+
+def decode(column: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the categories and codes of a dictionary-encoded Arrow column."""
+    chunks = column.unify_dictionaries().chunks
+    if not chunks:
+        return np.empty(0, object), np.empty(0, np.int32)
+    codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in chunks])
+    return chunks[0].dictionary.to_numpy(zero_copy_only=False), codes
+
+
+def _numbers(nw: Any, series: Any, label: str) -> NDArray[Any]:
+    _check_nulls(series, label)
+    if not (series.dtype.is_numeric() or series.dtype == nw.Boolean):
+        raise TypeError(f"{label} must hold numbers, got {series.dtype}: cast it")
+    numbers = np.asarray(series.to_numpy())
+    return numbers.astype(np.float64) if numbers.dtype.kind == "O" else numbers
+
+
+def _times(nw: Any, series: Any, label: str) -> NDArray[Any]:
+    if not series.dtype.is_temporal():
+        return _numbers(nw, series, label)
+    _check_nulls(series, label)
+    if series.dtype == nw.Date:
+        series = series.cast(nw.Datetime("us"))
+    elif series.dtype != nw.Datetime:
+        raise TypeError(f"{label} must hold points in time, got {series.dtype}")
+    return np.asarray(series.dt.timestamp("us").to_numpy()) / 1e6
+
+
+def read_parquet(
+    path: str | os.PathLike[str],
+    user: str,
+    item: str,
+    value: str | None,
+    timestamp: str | None,
+) -> Columns:
+    """Read the named columns of a Parquet file, or of a folder of them."""
+    where = os.fspath(path)
+    os.stat(where)  # the operating system's own error where there is no file
+    wanted = {"user": user, "item": item, "value": value, "timestamp": timestamp}
+    names = [name for name in wanted.values() if name is not None]
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        return _read_parquet_by_polars(where, wanted, names)
+    try:
+        dataset = pq.ParquetDataset(where)
+        check_columns(wanted, dataset.schema.names, where)
+        table = dataset.read(columns=names)
+    except pa.ArrowException as error:
+        raise _unreadable(where, error) from error
+    return read_frame(table, user, item, value, timestamp, where)
+
+
+def _read_parquet_by_polars(where: str, wanted: dict[str, str | None], names: list[str]) -> Columns:
+    try:
+        import polars as pl
+    except ImportError as error:
+        raise ImportError(
+            f"{where}: reading Parquet needs pyarrow: `pip install matfac[frames]`"
+        ) from error
+    try:
+        lazy = pl.scan_parquet(where)
+        check_columns(wanted, lazy.collect_schema().names(), where)
+        table = lazy.select(names).collect()
+    except pl.exceptions.PolarsError as error:
+        raise _unreadable(where, error) from error
+    user, item, value, timestamp = wanted.values()
+    assert user is not None
+    assert item is not None
+    return read_frame(table, user, item, value, timestamp, where)
+
+
+def _unreadable(where: str, error: Exception) -> ValueError:
+    return ValueError(f"{where} cannot be read as Parquet: {str(error).splitlines()[0]}")

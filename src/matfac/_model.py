@@ -1,0 +1,204 @@
+"""What every fitted model can do: fold in, predict, recommend, find neighbours, save."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from matfac import _als, _engine, _persistence
+from matfac._engine import Floats
+from matfac._ids import IdIndex
+from matfac._loop import Record
+from matfac._serving import Serving
+from matfac._validation import (
+    Ratings,
+    check_dtype,
+    check_matrix,
+    check_threads,
+)
+from matfac.interactions import Interactions
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class FactorModel(Serving, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Base of the estimators: a fitted model is plain arrays, used here.
+
+    Subclasses fit; they set `user_factors_`, `item_factors_`, `user_bias_`, `item_bias_` (None
+    where there are none), `mean_`, `history_`, `n_iter_` and `objective_`, and say in `_objective`
+    what a fold-in minimises.
+    """
+
+    _implicit: bool
+    n_threads: int | None
+    dtype: str
+    user_factors_: Floats
+    item_factors_: Floats
+    user_bias_: Floats | None
+    item_bias_: Floats | None
+    mean_: float
+    history_: list[Record]
+    n_iter_: int
+    objective_: float
+    n_features_in_: int
+    _user_index: IdIndex | None
+    _item_index: IdIndex | None
+
+    def _objective(self) -> _als.Objective:
+        raise NotImplementedError
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
+        tags.input_tags.positive_only = self._implicit
+        tags.transformer_tags.preserves_dtype = [np.dtype(self.dtype).name]
+        return tags
+
+    @property
+    def user_ids_(self) -> NDArray[Any] | None:
+        """Ids of the users, ndarray of shape (n_users,); None after a fit on a bare matrix."""
+        return None if self._user_index is None else self._user_index.ids
+
+    @property
+    def item_ids_(self) -> NDArray[Any] | None:
+        """Ids of the items, ndarray of shape (n_items,); None after a fit on a bare matrix."""
+        return None if self._item_index is None else self._item_index.ids
+
+    # --- input -----------------------------------------------------------------------------
+
+    def _ratings(self, X: Any, *, reset: bool, argument: str = "X") -> Ratings:
+        """Return a user's matrix or Interactions as checked CSR over the model's items."""
+        if isinstance(X, Interactions):
+            X = X.matrix if reset else self._reindexed(X)
+        return check_matrix(
+            self,
+            X,
+            check_dtype(self.dtype),
+            reset=reset,
+            implicit=self._implicit,
+            argument=argument,
+        )
+
+    def _reindexed(self, interactions: Interactions) -> sp.csr_array:
+        """Map the columns of interactions to the model's items; unknown items are left out."""
+        if self._item_index is None:
+            raise ValueError(
+                "X is an Interactions, but the model was fitted on a bare matrix and knows no ids: "
+                "pass a matrix, or fit on an Interactions"
+            )
+        columns = self._item_index.lookup(interactions.item_ids, argument="items", missing="ignore")
+        coo = interactions.matrix.tocoo()
+        at = columns[coo.coords[1]]
+        known = at >= 0
+        return sp.csr_array(
+            (coo.data[known], (coo.coords[0][known], at[known])),
+            shape=(interactions.matrix.shape[0], len(self._item_index)),
+        )
+
+    # --- fold-in ---------------------------------------------------------------------------
+
+    def _fold_in(self, ratings: Ratings) -> tuple[Floats, Floats | None]:
+        with _engine.single_threaded_blas():
+            return _als.fold_in(
+                ratings,
+                self._objective(),
+                self.item_factors_,
+                self.item_bias_,
+                check_threads(self.n_threads),
+            )
+
+    def transform(self, X: Any) -> Floats:
+        """Fold users in: the factors a last half sweep of the fit would give their rows.
+
+        Parameters
+        ----------
+        X : {sparse matrix, sparse array, array-like, Interactions} of shape (n_users, n_items)
+            Entries of new or known users. Dense: NaN is missing.
+
+        Returns
+        -------
+        ndarray of shape (n_users, n_factors) or (n_users, n_factors + 1)
+            The factors and, for a model with biases, the user bias as a last column, so that
+            ``mean_ + item_bias_ + transform(X) @ components_`` predicts. A row without entries
+            gives zeros.
+        """
+        check_is_fitted(self)
+        factors, bias = self._fold_in(self._ratings(X, reset=False))
+        return factors if bias is None else np.column_stack((factors, bias))
+
+    def inverse_transform(self, T: ArrayLike) -> Floats:
+        """Predict every item for users given by `transform`.
+
+        Parameters
+        ----------
+        T : array-like of shape (n_users, n_components)
+            What `transform` returns.
+
+        Returns
+        -------
+        ndarray of shape (n_users, n_items)
+            Dense: meant for a few users.
+        """
+        check_is_fitted(self)
+        codes = np.asarray(T, dtype=self.item_factors_.dtype)
+        components = self.components_
+        if codes.ndim != 2 or codes.shape[1] != len(components):
+            raise ValueError(
+                f"T must have shape (n_users, {len(components)}), as transform returns, "
+                f"got {codes.shape}"
+            )
+        scores = codes @ components
+        scores += self.item_factors_.dtype.type(self.mean_)
+        if self.item_bias_ is not None:
+            scores += self.item_bias_
+        return np.asarray(scores)
+
+    @property
+    def components_(self) -> Floats:
+        """What `transform`'s output is multiplied with, ndarray of shape (n_components, n_items).
+
+        With biases a last row of ones meets the user bias.
+        """
+        check_is_fitted(self, "item_factors_")
+        rows = self.item_factors_.T
+        if self.item_bias_ is None:
+            return rows
+        return np.vstack((rows, np.ones((1, rows.shape[1]), rows.dtype)))
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.item_factors_.shape[1]) + (self.item_bias_ is not None)
+
+    # --- files -----------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str], *, with_seen: bool = True) -> None:
+        """Write the model to a safetensors file, all or nothing.
+
+        Parameters
+        ----------
+        path : path-like
+            The file; replaced if it exists.
+        with_seen : bool
+            Store the training entries' positions too (4 bytes each), which ``exclude_seen`` needs.
+        """
+        check_is_fitted(self)
+        _persistence.save(self, path, with_seen=with_seen)
+
+    def _set_training(self, ratings: Ratings, X: Any) -> None:
+        """Keep what serving needs of the training data: positions, and ids if there were any."""
+        self._seen = (ratings.indptr, ratings.indices)
+        known = isinstance(X, Interactions)
+        self._user_index = IdIndex(X.user_ids) if known else None
+        self._item_index = IdIndex(X.item_ids) if known else None
+
+    def fit(self, X: Any, y: None = None) -> Self:
+        """Fit the model; see the subclass."""
+        raise NotImplementedError

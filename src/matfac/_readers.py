@@ -1,0 +1,229 @@
+"""Text files of interactions: CSV, TSV and their relatives, gzipped or not."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import itertools
+import os
+import re
+import zlib
+from collections import defaultdict
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matfac._frames import Coded, Columns, decode
+from matfac._ids import recode
+from matfac._text_layout import (
+    Layout,
+    find_layout,
+    is_filled,
+    numbered,
+    open_text,
+    seconds,
+    split,
+)
+
+ROWS = 256  # in Python's hands at a time: many more fall out of the cache, and take twice as long
+ARROW_FROM_BYTES = 1 << 20  # below, importing PyArrow takes longer than reading
+INTEGER = re.compile(r"(-?[1-9][0-9]*|0)(?:\.0+)?")
+
+
+def read_text(
+    path: str | os.PathLike[str],
+    *,
+    sep: str | None,
+    header: bool | None,
+    encoding: str,
+    wanted: dict[str, int | str | None],
+) -> Columns:
+    """Read the wanted columns of a text file."""
+    try:
+        layout = find_layout(os.fspath(path), sep, header, wanted, encoding)
+        columns = _read_by_arrow(layout)
+        if columns is not None:
+            return columns
+        try:
+            return _read_rows(layout)
+        except (ValueError, IndexError, OverflowError, csv.Error) as error:
+            _diagnose(layout)
+            raise ValueError(f"{layout.path}: {error}") from error
+    except UnicodeError as error:
+        raise ValueError(
+            f"{os.fspath(path)} is not text in {encoding} ({error}): give encoding="
+        ) from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{os.fspath(path)} is no whole gzip file: {error}") from error
+
+
+def _floats(texts: tuple[str, ...]) -> NDArray[np.float64]:
+    numbers = np.fromiter(map(float, texts), np.float64, len(texts))
+    if not np.isfinite(numbers).all():
+        raise ValueError("a value is not finite")
+    return numbers
+
+
+def _times(texts: tuple[str, ...], iso: bool) -> NDArray[Any]:
+    """Read times as the file's first: ISO 8601, or numbers."""
+    if iso:
+        return np.fromiter(map(seconds, texts), np.float64, len(texts))
+    try:
+        return np.fromiter(map(int, texts), np.int64, len(texts))
+    except (ValueError, OverflowError):
+        return _floats(texts)
+
+
+def _is_plain(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _text_ids(texts: list[str], codes: NDArray[Any], label: str) -> Coded:
+    """Number ids read as text: integers where all are written as such, else strings."""
+    texts = [text.strip() for text in texts]
+    matches = [INTEGER.fullmatch(text) for text in texts]
+    if all(matches):
+        integers = [int(match[1]) for match in matches if match is not None]
+        if all(-(2**63) <= integer < 2**63 for integer in integers):
+            return recode(np.array(integers, np.int64), codes, label)
+    array = np.empty(len(texts), object)
+    array[:] = texts
+    return recode(array, codes, label)
+
+
+def _read_rows(layout: Layout) -> Columns:
+    """Read by the standard library, many rows at a time."""
+    get = itemgetter(*layout.fields.values())
+    known: list[defaultdict[str, int]] = [defaultdict(), defaultdict()]
+    for numbering in known:
+        numbering.default_factory = numbering.__len__
+    iso: bool | None = None
+    parts: dict[str, list[NDArray[Any]]] = {argument: [] for argument in layout.fields}
+    with open_text(layout.path, layout.sep, layout.encoding) as file:
+        rows = split(file, layout.sep)
+        if layout.skip:
+            next(row for row in rows if is_filled(row))
+        while chunk := list(itertools.islice(rows, ROWS)):
+            filled = [row for row in chunk if len(row) > 1 or is_filled(row)]
+            if not filled:
+                continue
+            # The last column may carry the line's end: numbers and ids are stripped of it.
+            columns = dict(zip(layout.fields, zip(*map(get, filled), strict=True), strict=True))
+            for argument, numbering in zip(("user", "item"), known, strict=True):
+                texts = columns[argument]
+                codes = map(numbering.__getitem__, texts)
+                parts[argument].append(np.fromiter(codes, np.int32, len(texts)))
+            if "value" in columns:
+                parts["value"].append(_floats(columns["value"]))
+            if "timestamp" in columns:
+                texts = columns["timestamp"]
+                iso = not _is_plain(texts[0]) if iso is None else iso
+                parts["timestamp"].append(_times(texts, iso))
+    arrays = {argument: np.concatenate(part) for argument, part in parts.items()}
+    return Columns(
+        _text_ids(list(known[0]), arrays["user"], f"column {layout.labels['user']}"),
+        _text_ids(list(known[1]), arrays["item"], f"column {layout.labels['item']}"),
+        arrays.get("value"),
+        arrays.get("timestamp"),
+    )
+
+
+def _read_by_arrow(layout: Layout) -> Columns | None:
+    """Read by PyArrow; None where that is not installed, does not pay, or finds anything wrong."""
+    plain = layout.encoding.lower() in ("utf-8", "utf8") and len(layout.sep) == 1
+    if not plain or layout.sep == " " or Path(layout.path).stat().st_size < ARROW_FROM_BYTES:
+        return None
+    try:
+        import pyarrow as pa
+        import pyarrow.csv as pa_csv
+    except ImportError:
+        return None
+    names = {argument: f"f{at}" for argument, at in layout.fields.items()}
+    text = pa.dictionary(pa.int32(), pa.string())
+    types = {names["user"]: text, names["item"]: text}
+    if "value" in names:
+        types[names["value"]] = pa.float64()
+    try:
+        table = pa_csv.read_csv(
+            layout.path,
+            read_options=pa_csv.ReadOptions(skip_rows=layout.skip, autogenerate_column_names=True),
+            parse_options=pa_csv.ParseOptions(delimiter=layout.sep),
+            convert_options=pa_csv.ConvertOptions(
+                column_types=types, include_columns=list(names.values()), null_values=[]
+            ),
+        )
+        numbers: dict[str, NDArray[Any]] = {}
+        for argument in ("value", "timestamp"):
+            if argument in names:
+                numbers[argument] = table[names[argument]].to_numpy()
+                if numbers[argument].dtype.kind not in "if":
+                    return None
+                if not np.isfinite(numbers[argument]).all():
+                    return None
+        users, items = (
+            _text_ids(categories.tolist(), codes, f"column {layout.labels[argument]}")
+            for argument in ("user", "item")
+            for categories, codes in [decode(table[names[argument]])]
+        )
+    except (pa.ArrowException, ValueError, OSError):
+        return None
+    return Columns(users, items, numbers.get("value"), numbers.get("timestamp"))
+
+
+def _diagnose(layout: Layout) -> None:
+    """Go through the file row by row and raise at the first that is wrong."""
+    iso: bool | None = None
+    with open_text(layout.path, layout.sep, layout.encoding) as file:
+        rows = numbered(layout.path, file, layout.sep)
+        if layout.skip:
+            next(rows)
+        for line, row in rows:
+            for argument, at in layout.fields.items():
+                if at >= len(row):
+                    raise ValueError(
+                        f"{layout.path}, line {line}: {len(row)} field(s), but column "
+                        f"{layout.labels[argument]} is field {at} (from 0), separator "
+                        f"{layout.sep!r}: mend the line, or give sep="
+                    )
+                text = row[at].rstrip("\r\n")
+                if argument in ("user", "item"):
+                    if not text.strip():
+                        layout.fail(line, argument, text, "is no id: drop the line")
+                    if text.strip()[-1] == "\0":
+                        layout.fail(line, argument, text, "ends in a NUL character: remove it")
+                elif argument == "value":
+                    _check_number(layout, line, argument, text)
+                else:
+                    iso = not _is_plain(text) if iso is None else iso
+                    _check_time(layout, line, text, iso)
+
+
+def _check_number(layout: Layout, line: int, argument: str, text: str) -> None:
+    try:
+        number = float(text)
+    except ValueError:
+        layout.fail(
+            line,
+            argument,
+            text,
+            f"is not a number: mend the line, or name the column by {argument}=",
+        )
+    if not np.isfinite(number):
+        layout.fail(line, argument, text, "is not finite: drop the line, or give a number")
+
+
+def _check_time(layout: Layout, line: int, text: str, iso: bool) -> None:
+    if not iso:
+        _check_number(layout, line, "timestamp", text)
+        return
+    try:
+        seconds(text)
+    except (ValueError, OverflowError):
+        layout.fail(line, "timestamp", text, "is neither a number nor an ISO 8601 time")

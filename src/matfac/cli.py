@@ -1,0 +1,271 @@
+"""The `matfac` command: fit, recommend, similar, evaluate, info, demo."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from matfac import ExplicitMF, ImplicitMF, Interactions, __version__, load, metrics, show_config
+from matfac._ids import IdIndex
+from matfac._model import FactorModel
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    try:
+        args.run(args)
+    except BrokenPipeError:
+        sys.stderr.close()
+    except FileNotFoundError as error:
+        print(f"matfac: {error.filename} does not exist: check the path", file=sys.stderr)
+        return 2
+    except (ValueError, TypeError, OSError, ArithmeticError, ImportError) as error:
+        print(f"matfac: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="matfac", description="Matrix factorization of ratings and clicks."
+    )
+    parser.add_argument("--version", action="version", version=f"matfac {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="fit planted data and show what comes out")
+    demo.add_argument("--threads", type=int, default=None)
+    demo.set_defaults(run=run_demo)
+
+    fit = commands.add_parser("fit", help="fit a model to a file of interactions")
+    _add_file(fit)
+    fit.add_argument("--out", required=True, type=Path, help="model file to write (safetensors)")
+    fit.add_argument("--implicit", action="store_true", help="clicks rather than ratings")
+    fit.add_argument("--solver", choices=("als", "sgd"), help="of ratings (default als)")
+    fit.add_argument("--factors", type=int, help="length of the factors (default 64)")
+    fit.add_argument("--reg", type=float, help="ridge")
+    fit.add_argument("--reg-exponent", type=float, help="its growth with a row's count")
+    fit.add_argument("--alpha0", type=float, help="implicit: weight of unobserved cells (iALS)")
+    fit.add_argument("--alpha", type=float, help="implicit: confidence per unit (Hu and Koren)")
+    fit.add_argument("--iter", type=int, help="epochs (default 15)")
+    fit.add_argument("--early-stopping", action="store_true", help="hold out a tenth and watch it")
+    fit.add_argument("--threads", type=int, default=None)
+    fit.add_argument("--seed", type=int, default=0)
+    fit.set_defaults(run=run_fit)
+
+    recommend = commands.add_parser("recommend", help="the best items for users")
+    recommend.add_argument("model", type=Path)
+    recommend.add_argument("--user", required=True, action="append", help="repeat for several")
+    recommend.add_argument("--include-seen", action="store_true", help="items of training too")
+    similar = commands.add_parser("similar", help="the nearest items of items")
+    similar.add_argument("model", type=Path)
+    similar.add_argument("--item", required=True, action="append", help="repeat for several")
+    for command, run in ((recommend, run_recommend), (similar, run_similar)):
+        command.add_argument("-k", type=int, default=10, help="length of each list")
+        command.add_argument("--titles", type=Path, help="table with a header and item titles")
+        command.add_argument("--title-column", default="title")
+        command.add_argument("--id-column", default=None, help="of the titles (default: the first)")
+        command.set_defaults(run=run)
+
+    evaluate = commands.add_parser("evaluate", help="score a model on held-out interactions")
+    evaluate.add_argument("model", type=Path)
+    _add_file(evaluate)
+    evaluate.add_argument("-k", type=int, default=10, help="length of the lists")
+    evaluate.set_defaults(run=run_evaluate)
+
+    info = commands.add_parser("info", help="what a model file, or this installation, is")
+    info.add_argument("model", type=Path, nargs="?")
+    info.set_defaults(run=run_info)
+    return parser
+
+
+def _add_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help=".csv, .tsv, .dat (user::item::value) or .parquet")
+    for name, default in (("user", "the first"), ("item", "the second"), ("value", "the third")):
+        parser.add_argument(f"--{name}-column", help=f"name or number from 0 (default: {default})")
+    parser.add_argument("--timestamp-column", help="name or number; orders repeated pairs")
+    parser.add_argument("--no-value", action="store_true", help="each line is one event")
+    parser.add_argument("--sep", help="separator of the columns (default: found out)")
+    parser.add_argument("--duplicates", help="repeated pairs: last, first, sum, mean, max or error")
+
+
+def _column(text: str | None) -> str | int | None:
+    return int(text) if text is not None and text.isdigit() else text
+
+
+def _read(args: argparse.Namespace) -> Interactions:
+    options: dict[str, Any] = {"duplicates": args.duplicates}
+    for name in ("user", "item", "value", "timestamp"):
+        column = _column(getattr(args, f"{name}_column"))
+        if column is not None:
+            options[name] = column
+    if args.no_value:
+        options["value"] = None
+    if args.sep is not None:
+        options["sep"] = args.sep.encode().decode("unicode_escape")
+    return Interactions.read(args.file, **options)
+
+
+def run_fit(args: argparse.Namespace) -> None:
+    """Fit a model and save it."""
+    given = {
+        "n_factors": args.factors,
+        "reg": args.reg,
+        "reg_exponent": args.reg_exponent,
+        "n_iter": args.iter,
+        "alpha0": args.alpha0,
+        "alpha": args.alpha,
+        "solver": args.solver,
+    }
+    parameters = {name: value for name, value in given.items() if value is not None}
+    refused = ("solver",) if args.implicit else ("alpha0", "alpha")
+    for name in refused:
+        if name in parameters:
+            kind = "ratings" if args.implicit else "--implicit"
+            raise ValueError(f"--{name} goes with {kind} alone")
+    cls: type[FactorModel] = ImplicitMF if args.implicit else ExplicitMF
+    model = cls(
+        **parameters,
+        early_stopping=args.early_stopping,
+        n_threads=args.threads,
+        random_state=args.seed,
+    )
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    data = _read(args)
+    print(f"{args.file}: {data.shape[0]} users, {data.shape[1]} items, {data.nnz} entries")
+    model.fit(data)
+    model.save(args.out)
+    last = model.history_[-1]
+    figures = ", ".join(f"{name} {value:.5g}" for name, value in last.items() if name != "epoch")
+    print(f"{args.out}: {type(model).__name__}, {model.n_iter_} epochs, {figures}")
+
+
+def _ids_of(texts: Sequence[str], ids: np.ndarray[Any, Any] | None, option: str) -> Any:
+    """Read ids from the command line as the model's own kind."""
+    if ids is not None and ids.dtype.kind == "U":
+        return list(texts)
+    try:
+        return [int(text) for text in texts]
+    except ValueError:
+        raise ValueError(f"{option} must be an integer for this model, got {texts}") from None
+
+
+def _titles(args: argparse.Namespace) -> dict[str, str]:
+    """Read the titles as a table of id to title."""
+    if args.titles is None:
+        return {}
+    with open(args.titles, encoding="utf-8", newline="") as file:
+        sample = file.readline()
+        file.seek(0)
+        rows = csv.DictReader(file, delimiter="\t" if "\t" in sample else ",")
+        names = list(rows.fieldnames or ())
+        key = args.id_column or (names[0] if names else "")
+        for column in (key, args.title_column):
+            if column not in names:
+                raise ValueError(f"{args.titles} has no column {column!r}; it has {names}")
+        return {row[key]: row[args.title_column] for row in rows}
+
+
+def _print_lists(
+    heads: Sequence[str],
+    lists: np.ndarray[Any, Any],
+    scores: np.ndarray[Any, Any],
+    titles: dict[str, str],
+) -> None:
+    for head, items, values in zip(heads, lists, scores, strict=True):
+        print(head)
+        for rank, (item, value) in enumerate(zip(items, values, strict=True), 1):
+            if np.isneginf(value):
+                break
+            print(f"{rank:4d}  {value:8.4f}  {titles.get(str(item), item)}")
+
+
+def run_recommend(args: argparse.Namespace) -> None:
+    """Print lists for known users."""
+    model = load(args.model)
+    users = _ids_of(args.user, model.user_ids_, "--user")
+    lists, scores = model.recommend(users, args.k, exclude_seen=not args.include_seen)
+    _print_lists([f"user {user}" for user in users], lists, scores, _titles(args))
+
+
+def run_similar(args: argparse.Namespace) -> None:
+    """Print the neighbours of items."""
+    model = load(args.model)
+    titles = _titles(args)
+    items = _ids_of(args.item, model.item_ids_, "--item")
+    lists, scores = model.similar_items(items, args.k)
+    _print_lists([f"like {titles.get(str(item), item)}" for item in items], lists, scores, titles)
+
+
+def run_evaluate(args: argparse.Namespace) -> None:
+    """Print metrics on held-out interactions of the model's own users and items."""
+    model = load(args.model)
+    data = _read(args)
+    if model.user_ids_ is None or model.item_ids_ is None:
+        raise ValueError(f"{args.model} has no ids: it was fitted on a bare matrix")
+    user = IdIndex(model.user_ids_).lookup(data.user_ids, argument="users", missing="ignore")
+    item = IdIndex(model.item_ids_).lookup(data.item_ids, argument="items", missing="ignore")
+    coo = data.matrix.tocoo()
+    u, i = user[coo.coords[0]], item[coo.coords[1]]
+    known = (u >= 0) & (i >= 0)
+    print(f"{known.sum()} of {len(known)} entries have a user and an item that the model knows")
+    if not known.any():
+        raise ValueError(f"{args.file} shares no user and item with {args.model}")
+    u, i, values = u[known], i[known], coo.data[known]
+    if isinstance(model, ExplicitMF):
+        predicted = model.predict(model.user_ids_[u], model.item_ids_[i])
+        print(f"rmse  {metrics.rmse(values, predicted):.5f}")
+        print(f"mae   {metrics.mae(values, predicted):.5f}")
+        return
+    users, row = np.unique(u, return_inverse=True)
+    order = np.argsort(row, kind="stable")
+    relevant = np.concatenate(([0], np.cumsum(np.bincount(row)))), i[order]
+    lists, _ = model.recommend(model.user_ids_[users], args.k)
+    index = (
+        IdIndex(model.item_ids_)
+        .lookup(lists.ravel(), argument="items", missing="ignore")
+        .reshape(lists.shape)
+    )
+    for name, figure in (
+        ("recall", metrics.recall(index, relevant)),
+        ("ndcg", metrics.ndcg(index, relevant)),
+        ("hit rate", metrics.hit_rate(index, relevant)),
+    ):
+        print(f"{name}@{args.k}  {figure.mean():.5f}")
+
+
+def run_info(args: argparse.Namespace) -> None:
+    """Print a model's description, or the configuration."""
+    if args.model is None:
+        for name, value in show_config().items():
+            print(f"{name:16} {value}")
+        return
+    model = load(args.model)
+    print(f"{type(model).__name__}: {len(model.user_factors_)} users, {model.n_features_in_} items")
+    print(
+        f"ids: {'yes' if model.user_ids_ is not None else 'no'}, {model.n_iter_} epochs, "
+        f"objective {model.objective_:.6g}, dtype {model.item_factors_.dtype}"
+    )
+    for name, value in sorted(model.get_params().items()):
+        print(f"  {name} = {value}")
+
+
+def run_demo(args: argparse.Namespace) -> None:
+    """Fit planted data; see `matfac._demo`."""
+    from matfac._demo import demo
+
+    demo(args.threads)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,264 @@
+"""Explicit feedback: ratings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from matfac import _core
+from matfac._als import AlsSolver, Objective
+from matfac._fit import FitMixin, FittingSolver
+from matfac._loop import Callback, Validation
+from matfac._model import FactorModel
+from matfac._sgd import SgdSolver
+from matfac._validation import (
+    Ratings,
+    check_choice,
+    check_integer,
+    check_real,
+    check_threads,
+    check_weights,
+    seed_of,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class ExplicitMF(FitMixin, FactorModel):
+    r"""Factorise a ratings matrix: biases and latent factors, by ALS or SGD.
+
+    Minimises, over the stored entries S of X with weights w (1 where none are given),
+
+    .. math::
+        \sum_{(u,i) \in S} w_{ui} (r_{ui} - \mu - b_u - b_i - x_u \cdot y_i)^2
+        + \lambda \Big( \sum_u n_u^{\nu} (|x_u|^2 + b_u^2)
+        + \sum_i n_i^{\nu} (|y_i|^2 + b_i^2) \Big)
+
+    with :math:`\mu` the (weighted) mean rating, :math:`\lambda` = `reg`, :math:`\nu` =
+    `reg_exponent`, and n the number of entries of the row or column, or their sum of weights.
+
+    Parameters
+    ----------
+    n_factors : int
+        Length of the factors.
+    solver : {"als", "sgd"}
+        Alternating least squares, or parallel stochastic gradient descent. Both end with one exact
+        solve of every user, so that `transform` reproduces the training users.
+    reg : float
+        Ridge. With the default exponent typical values are 0.03 to 0.1; with 0.5,
+        often the better one, about 1.
+    reg_exponent : float
+        1 scales the ridge by the entry count (weighted-lambda ALS, and what SGD minimises when
+        every update decays both rows); 0 is the plain ridge.
+    n_iter : int
+        Epochs: sweeps over users and items, or passes over the ratings.
+    cg_steps : int or None
+        ALS: conjugate-gradient steps per row and half sweep, warm-started. None solves each row
+        exactly, by Cholesky.
+    learning_rate : float
+        SGD: a row's step is this over the root of its sum of squared errors so far, and falls
+        along half a cosine over `n_iter` epochs. Free of the ratings' scale.
+    fit_bias : bool
+        Fit user and item biases, jointly with the factors.
+    init_std : float
+        Standard deviation of the initial factors, times the root of `n_factors`.
+    deterministic : bool
+        SGD: the same bits for any number of threads. False lets threads race (Hogwild). ALS is
+        deterministic always.
+    n_threads : int or None
+        None: OMP_NUM_THREADS where set, else the cores this process may use. -1: all of them.
+    random_state : int, RandomState or None
+        Seed of the initial factors, the order of SGD and the validation split.
+    dtype : {"float32", "float64"}
+        Of the factors.
+    early_stopping : bool
+        Stop when the validation RMSE has not improved for `patience` epochs, and return to the
+        best epoch.
+    validation_fraction : float
+        Share of the entries held out for early stopping where `fit` gets no validation set.
+    patience : int
+        Epochs without improvement that early stopping waits for.
+    callback : callable, optional
+        Called after each epoch with its number (from 1) and its record in `history_`; returning
+        True ends the fit.
+    verbose : bool or None
+        Progress bar on standard error. None: on a terminal only.
+
+    Attributes
+    ----------
+    user_factors_ : ndarray of shape (n_users, n_factors)
+    item_factors_ : ndarray of shape (n_items, n_factors)
+    user_bias_ : ndarray of shape (n_users,), or None
+    item_bias_ : ndarray of shape (n_items,), or None
+    mean_ : float
+    components_ : ndarray of shape (n_components, n_items)
+        `item_factors_` transposed and, with biases, a row of ones.
+    user_ids_, item_ids_ : ndarray, or None
+        Ids where the fit was on an `Interactions`.
+    history_ : list of dict
+        Per epoch: objective, train_rmse, validation_rmse where there is a validation set, and
+        seconds since the start. Under SGD objective and train_rmse are running values: each
+        rating's error is taken just before its own update.
+    n_iter_ : int
+        Epochs that the model has seen.
+    objective_ : float
+        The objective's value for the fitted model.
+    n_features_in_ : int
+        Items.
+
+    See Also
+    --------
+    ImplicitMF : For clicks, plays and purchases.
+    RatingRegressor : The same model on (user, item) pairs, for cross-validation.
+
+    References
+    ----------
+    Zhou et al. 2008, "Large-scale parallel collaborative filtering for the Netflix prize" (the
+    ridge scaled by counts). Koren et al. 2009, "Matrix factorization techniques for recommender
+    systems" (biases). Niu et al. 2011, "Hogwild!". Chin et al. 2015, "A learning-rate schedule for
+    stochastic gradient methods to matrix factorization" (one adaptive rate per row).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from matfac import ExplicitMF
+    >>> X = np.array([[5, 4, np.nan, 1], [4, np.nan, 1, 1], [1, 1, 5, np.nan], [1, np.nan, 4, 5.0]])
+    >>> model = ExplicitMF(n_factors=2, reg=0.05, random_state=0).fit(X)
+    >>> bool(model.predict(0, 0) > model.predict(0, 3))
+    True
+    >>> items, scores = model.recommend([0], k=1)
+    >>> items.shape
+    (1, 1)
+    """
+
+    _implicit = False
+
+    def __init__(
+        self,
+        n_factors: int = 64,
+        *,
+        solver: str = "als",
+        reg: float = 0.08,
+        reg_exponent: float = 1.0,
+        n_iter: int = 15,
+        cg_steps: int | None = 3,
+        learning_rate: float = 1.5,
+        fit_bias: bool = True,
+        init_std: float = 0.1,
+        deterministic: bool = False,
+        n_threads: int | None = None,
+        random_state: Any = None,
+        dtype: str = "float32",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        patience: int = 3,
+        callback: Callback | None = None,
+        verbose: bool | None = None,
+    ) -> None:
+        self.n_factors = n_factors
+        self.solver = solver
+        self.reg = reg
+        self.reg_exponent = reg_exponent
+        self.n_iter = n_iter
+        self.cg_steps = cg_steps
+        self.learning_rate = learning_rate
+        self.fit_bias = fit_bias
+        self.init_std = init_std
+        self.deterministic = deterministic
+        self.n_threads = n_threads
+        self.random_state = random_state
+        self.dtype = dtype
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.callback = callback
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: None = None, *, weights: Any = None, validation: Any = None) -> Self:
+        """Fit to ratings.
+
+        Parameters
+        ----------
+        X : {sparse matrix, sparse array, array-like, Interactions} of shape (n_users, n_items)
+            Sparse: stored entries are the known ratings, 0 included. Dense: NaN is missing.
+        y : None
+            Ignored.
+        weights : matrix of X's shape, optional
+            Weight of each entry of X; a weight must be stored for each.
+        validation : matrix of X's shape, or Interactions, optional
+            Held-out ratings, for `history_` and early stopping.
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        ratings = check_weights(weights, self._ratings(X, reset=True))
+        self._run_fit(ratings, X, validation)
+        return self
+
+    def _check_parameters(self) -> None:
+        self._check_shared()
+        check_choice("solver", self.solver, ("als", "sgd"))
+        check_real("reg_exponent", self.reg_exponent)
+        if self.cg_steps is not None:
+            check_integer("cg_steps", self.cg_steps, minimum=1)
+        check_real("learning_rate", self.learning_rate, above=True)
+
+    def _objective(self) -> Objective:
+        return Objective("ratings", self.reg, self.reg_exponent, mean=self.mean_)
+
+    def _make_solver(self, ratings: Ratings) -> AlsSolver | SgdSolver:
+        weights = ratings.weights
+        mean = float(np.average(ratings.values.astype(np.float64), weights=weights))
+        objective = Objective("ratings", self.reg, self.reg_exponent, mean=mean)
+        seed = seed_of(self.random_state)
+        generator = np.random.default_rng(seed)
+        n_threads = check_threads(self.n_threads)
+        if self.solver == "als":
+            return AlsSolver(
+                ratings,
+                objective,
+                k=self.n_factors,
+                fit_bias=self.fit_bias,
+                init_std=self.init_std,
+                cg_steps=self.cg_steps,
+                n_threads=n_threads,
+                generator=generator,
+            )
+        return SgdSolver(
+            ratings,
+            objective,
+            k=self.n_factors,
+            fit_bias=self.fit_bias,
+            init_std=self.init_std,
+            learning_rate=self.learning_rate,
+            n_iter=self.n_iter,
+            deterministic=self.deterministic,
+            n_threads=n_threads,
+            seed=seed,
+            generator=generator,
+        )
+
+    def _metric(self, solver: FittingSolver, train: Ratings, held_out: Ratings) -> Validation:
+        users = np.repeat(np.arange(held_out.shape[0], dtype=np.int32), np.diff(held_out.indptr))
+        n_threads = check_threads(self.n_threads)
+
+        def rmse() -> float:
+            user_bias, item_bias = solver.biases()
+            predicted = _core.predict(
+                k=solver.k,
+                users=solver.tables["users"],
+                items=solver.tables["items"],
+                user_bias=user_bias,
+                item_bias=item_bias,
+                mean=solver.objective.mean,
+                user_index=users,
+                item_index=held_out.indices,
+                n_threads=n_threads,
+            )
+            return float(np.sqrt(np.mean((predicted - held_out.values) ** 2)))
+
+        return Validation("rmse", rmse, higher_is_better=False)

@@ -1,0 +1,130 @@
+"""Ratings as (user, item) pairs and targets, for scikit-learn's cross-validation tools."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.utils.validation import check_is_fitted
+
+from matfac._ids import IdIndex
+from matfac.explicit import ExplicitMF
+from matfac.interactions import Interactions
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class RatingRegressor(RegressorMixin, BaseEstimator):
+    """Predict ratings from (user, item) pairs: an `ExplicitMF` behind fit(pairs, y).
+
+    Holding out entries, as `cross_val_score` and `GridSearchCV` do on pairs, is the honest way to
+    evaluate a ratings model: holding out rows of a matrix would fold users in from the very entries
+    they are scored on.
+
+    Parameters
+    ----------
+    model : ExplicitMF or None
+        The model to fit, cloned first; its parameters are reached as ``model__reg`` and so on.
+        None: ``ExplicitMF()``.
+
+    Attributes
+    ----------
+    model_ : ExplicitMF
+        Fitted on the pairs' own ids.
+    n_features_in_ : int
+        2.
+
+    Examples
+    --------
+    >>> from matfac import RatingRegressor
+    >>> pairs = [["ann", "up"], ["ann", "jaws"], ["bob", "up"], ["bob", "jaws"]]
+    >>> regressor = RatingRegressor().fit(pairs, [5, 1, 4, 1])
+    >>> bool(regressor.predict([["ann", "up"]])[0] > regressor.predict([["ann", "jaws"]])[0])
+    True
+    """
+
+    def __init__(self, model: ExplicitMF | None = None) -> None:
+        self.model = model
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        return tags
+
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit to ratings of pairs.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n, 2)
+            Users and items, integer or string ids. A pair that occurs again replaces the earlier.
+        y : array-like of shape (n,)
+            Ratings.
+        sample_weight : array-like of shape (n,), optional
+            Weight of each rating.
+
+        Returns
+        -------
+        self
+        """
+        users, items = _columns(X)
+        ratings = np.asarray(y)
+        if ratings.shape != users.shape:
+            raise ValueError(f"y must have shape {users.shape}, one per pair, got {ratings.shape}")
+        interactions = Interactions.from_arrays(users, items, ratings, duplicates="last")
+        weights = None
+        if sample_weight is not None:
+            weights = Interactions.from_arrays(
+                users, items, np.asarray(sample_weight), duplicates="last"
+            ).matrix
+        model = ExplicitMF() if self.model is None else clone(self.model)
+        self.model_ = model.fit(interactions, weights=weights)
+        self.n_features_in_ = 2
+        return self
+
+    def predict(self, X: Any) -> NDArray[np.float64]:
+        """Predict the ratings of pairs.
+
+        Parameters
+        ----------
+        X : array-like or frame of shape (n, 2)
+            Users and items. An id that was not in training counts with bias 0 and no factors, so
+            that a new user gets the mean plus the item's bias.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+        """
+        check_is_fitted(self)
+        model = self.model_
+        assert model.user_ids_ is not None
+        assert model.item_ids_ is not None
+        users, items = _columns(X)
+        u = IdIndex(model.user_ids_).lookup(users, argument="users", missing="ignore")
+        i = IdIndex(model.item_ids_).lookup(items, argument="items", missing="ignore")
+        known = (u >= 0) & (i >= 0)
+        out = np.full(len(u), model.mean_)
+        if model.user_bias_ is not None and model.item_bias_ is not None:
+            out += np.where(u >= 0, model.user_bias_[u], 0) + np.where(
+                i >= 0, model.item_bias_[i], 0
+            )
+        out[known] = model.predict(model.user_ids_[u[known]], model.item_ids_[i[known]])
+        return out
+
+
+def _columns(X: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the user and item columns of an array or frame of pairs."""
+    if hasattr(X, "columns") and hasattr(X, "shape") and len(X.columns) == 2:
+        first, second = (np.asarray(X[name]) for name in X.columns)
+        return first, second
+    array = np.asarray(X)
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise ValueError(
+            f"X must have exactly two columns (user, item), got shape {array.shape}"
+            + (". Reshape your data: one row per rating" if array.ndim == 1 else "")
+        )
+    return array[:, 0], array[:, 1]

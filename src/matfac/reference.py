@@ -1,0 +1,326 @@
+"""NumPy twins of the solvers: what the C++ core is tested against, and its rival in benchmarks.
+
+A matrix is a CSR triplet ``(indptr, indices, values)``, and its rows are the rows being solved:
+users x items for the user half sweep, items x users (see `transpose`) for the item one. Half sweeps
+keep the dtype of the fixed factors; objectives, gradients and metrics are in float64.
+
+Examples
+--------
+>>> csr = np.array([0, 2, 3]), np.array([0, 1, 1]), np.array([5.0, 1.0, 4.0])
+>>> model = Factors(np.zeros((2, 1)), np.ones((2, 1)), np.zeros(2), np.zeros(2), mean=3.0)
+>>> before = explicit_objective(csr, model, reg=0.1, exponent=1.0)
+>>> ridge = row_ridge(entry_counts(csr, n_cols=2)[0], reg=0.1, exponent=1.0)
+>>> users, user_bias = explicit_half_sweep(
+...     csr, model.items, model.item_bias, model.users, model.user_bias, mean=3.0, ridge=ridge
+... )
+>>> model = model._replace(users=users, user_bias=user_bias)
+>>> explicit_objective(csr, model, reg=0.1, exponent=1.0) < before
+True
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from matfac._reference_lists import ndcg_at_k, recall_at_k, rmse, top_k
+from matfac._reference_rows import (
+    Array,
+    Csr,
+    RowProblems,
+    entry_counts,
+    entry_rows,
+    row_sums,
+    solve_rows_cg,
+    solve_rows_exact,
+    transpose,
+)
+from matfac._reference_sgd import SgdState, sgd_epoch
+
+__all__ = ["Csr", "Factors", "RowProblems", "entry_counts", "row_ridge", "transpose"]
+__all__ += ["explicit_half_sweep", "implicit_half_sweep", "solve_rows_cg", "solve_rows_exact"]
+__all__ += ["explicit_gradient", "explicit_objective", "implicit_gradient", "implicit_objective"]
+__all__ += ["SgdState", "sgd_epoch"]
+__all__ += ["ndcg_at_k", "predict", "recall_at_k", "rmse", "top_k"]
+
+Float = NDArray[np.float64]
+
+_CHUNK = 8192  # entries scored at a time
+
+
+class Factors(NamedTuple):
+    """A model, scoring ``mean + user_bias + item_bias + user . item``; a bias of None is 0.
+
+    ``users`` is (M, K), ``items`` (N, K), the biases (M,) and (N,).
+    """
+
+    users: Array
+    items: Array
+    user_bias: Array | None = None
+    item_bias: Array | None = None
+    mean: float = 0.0
+
+
+def row_ridge(counts: ArrayLike, reg: float, exponent: float, offset: float = 0.0) -> Float:
+    """``reg * (counts + offset) ** exponent`` per row, and ``reg`` where that power is 0.
+
+    Examples
+    --------
+    >>> row_ridge([0, 1, 4], reg=2.0, exponent=0.5).tolist()
+    [2.0, 2.0, 4.0]
+    """
+    power = (np.asarray(counts, dtype=np.float64) + offset) ** exponent
+    return reg * np.where(power == 0, 1.0, power)
+
+
+def explicit_half_sweep(
+    csr: Csr,
+    fixed: Array,
+    fixed_bias: Array | None,
+    solved: Array,
+    solved_bias: Array | None,
+    *,
+    mean: float,
+    ridge: ArrayLike,
+    weights: Array | None = None,
+    fixed_counts: Array | None = None,
+    cg_steps: int | None = None,
+    fit_bias: bool = True,
+) -> tuple[Array, Array]:
+    """Minimise the explicit objective over one side's factors and biases, the other side held.
+
+    Parameters
+    ----------
+    csr : ratings, rows of the solved side
+    fixed, fixed_bias : (n_cols, K) and (n_cols,) arrays; a bias of None is 0
+    solved, solved_bias : (n_rows, K) and (n_rows,) arrays, where ``cg_steps`` start
+    mean : float
+    ridge : float or (n_rows,) array, see `row_ridge`
+    weights : (nnz,) array, optional
+    fixed_counts : (n_cols,) array, optional
+        Entries (or weight sums) of the fixed rows, for the preconditioner; None counts them.
+    cg_steps : int, optional
+        Steps of conjugate gradient; None solves exactly.
+    fit_bias : bool
+        False leaves the solved side's biases as they are.
+
+    Returns
+    -------
+    factors, bias : (n_rows, K) and (n_rows,) arrays of the dtype of ``fixed``
+
+    Examples
+    --------
+    >>> csr = np.array([0, 2]), np.array([0, 1]), np.array([3.0, 5.0])
+    >>> x, b = explicit_half_sweep(csr, np.array([[-1.0], [1.0]]), None, np.zeros((1, 1)), None,
+    ...                            mean=3.0, ridge=2.0)
+    >>> x.tolist(), b.tolist()
+    ([[0.5]], [0.5])
+    """
+    indptr, indices, values = csr
+    dtype, n_rows = fixed.dtype, len(indptr) - 1
+    bias = np.zeros(n_rows, dtype=dtype) if solved_bias is None else solved_bias
+    linear = values.astype(dtype) - float(mean)
+    if fixed_bias is not None:
+        linear -= fixed_bias[indices]
+    if not fit_bias and bias.any():
+        linear -= bias[entry_rows(indptr)]
+    w = None if weights is None else weights.astype(dtype)
+    if w is not None:
+        linear *= w
+    ridges = np.broadcast_to(np.asarray(ridge, dtype=dtype), n_rows)
+    problems = RowProblems(indptr, indices, w, linear, fixed, ridges, has_bias=fit_bias)
+    if cg_steps is None:
+        solution = solve_rows_exact(problems)
+    else:
+        own, counted = entry_counts(csr, len(fixed), weights)
+        share = counted if fixed_counts is None else np.asarray(fixed_counts, dtype=np.float64)
+        share = (share / max(share.sum(), np.finfo(np.float64).tiny)).astype(dtype)
+        problems = problems._replace(shared=fixed.T @ (fixed * share[:, None]))
+        start = np.concatenate([solved, bias[:, None]], axis=1) if fit_bias else solved
+        solution = solve_rows_cg(problems, start, cg_steps, own)
+    return (solution[:, :-1], solution[:, -1]) if fit_bias else (solution, bias)
+
+
+def _implicit_terms(
+    values: Array, alpha: float | None, alpha0: float | None
+) -> tuple[Array, Array, float]:
+    """Curvatures c, linear terms g (also each entry's constant) and the weight of all cells."""
+    if alpha0 is not None and alpha is None:
+        return values, values, float(alpha0)
+    if alpha is None or alpha0 is not None:
+        raise ValueError(f"give one of alpha (Hu/Koren), alpha0 (iALS); got {alpha=}, {alpha0=}")
+    return float(alpha) * values, 1 + float(alpha) * values, 1.0
+
+
+def implicit_half_sweep(
+    csr: Csr,
+    fixed: Array,
+    solved: Array,
+    *,
+    ridge: ArrayLike,
+    alpha: float | None = None,
+    alpha0: float | None = None,
+    cg_steps: int | None = None,
+) -> Array:
+    """Minimise the implicit objective over one side's factors, the other side held.
+
+    Parameters
+    ----------
+    csr : interactions, rows of the solved side
+    fixed, solved : (n_cols, K) and (n_rows, K) arrays; ``cg_steps`` start at ``solved``
+    ridge : float or (n_rows,) array, see `row_ridge`
+    alpha, alpha0 : float
+        One of them: ``alpha`` for Hu/Koren's objective, ``alpha0`` for that of iALS.
+    cg_steps : int, optional
+        Steps of conjugate gradient; None solves exactly.
+
+    Returns
+    -------
+    (n_rows, K) array of the dtype of ``fixed``
+
+    Raises
+    ------
+    ValueError
+        If both or neither of ``alpha`` and ``alpha0`` are given.
+
+    Examples
+    --------
+    >>> csr = np.array([0, 1]), np.array([0]), np.array([1.0])
+    >>> implicit_half_sweep(csr, np.eye(2), np.zeros((1, 2)), ridge=0.5, alpha0=0.5).tolist()
+    [[0.5, 0.0]]
+    """
+    c, g, scale = _implicit_terms(csr[2].astype(fixed.dtype), alpha, alpha0)
+    curvature = None if (c == 1).all() else c
+    ridges = np.broadcast_to(np.asarray(ridge, dtype=fixed.dtype), len(csr[0]) - 1)
+    problems = RowProblems(csr[0], csr[1], curvature, g, fixed, ridges, fixed.T @ fixed, scale)
+    if cg_steps is None:
+        return solve_rows_exact(problems)
+    return solve_rows_cg(problems, solved, cg_steps, scale)
+
+
+def predict(users: Array, items: Array, model: Factors) -> Float:
+    """Scores of the pairs ``(users[j], items[j])``, summed in float64."""
+    x, y = _augmented(model)
+    scores = np.full(len(users), float(model.mean))
+    for j in range(0, len(users), _CHUNK):
+        at = slice(j, j + _CHUNK)
+        scores[at] += np.einsum("jk,jk->j", x.take(users[at], axis=0), y.take(items[at], axis=0))
+    return scores
+
+
+def _augmented(model: Factors) -> tuple[Array, Array]:
+    """[x, b_u, 1] and [y, 1, b_i], whose product is the score less the mean."""
+    m, n = len(model.users), len(model.items)
+    user_bias = np.zeros(m) if model.user_bias is None else model.user_bias
+    item_bias = np.zeros(n) if model.item_bias is None else model.item_bias
+    x = np.column_stack([model.users.astype(np.float64), user_bias, np.ones(m)])
+    return x, np.column_stack([model.items.astype(np.float64), np.ones(n), item_bias])
+
+
+class _Objective(NamedTuple):
+    """sum_j c (s - target)^2 + extra (1 - 2 s) + scale sum_all s^2 + ridges, at the scores s."""
+
+    csr: Csr
+    model: Factors
+    curvature: Array | float
+    target: Array | float
+    extra: Array | float
+    scale: float
+    ridges: tuple[Array, Array]
+
+    def value(self) -> float:
+        (x, y), k = _augmented(self.model), self.model.users.shape[1]
+        s = predict(entry_rows(self.csr[0]), self.csr[1], self.model)
+        value = (self.curvature * (s - self.target) ** 2 + self.extra * (1 - 2 * s)).sum()
+        u, v = x[:, :k], y[:, :k]
+        value += self.scale * np.vdot(u.T @ u, v.T @ v)
+        for table, ridge in (x[:, :-1], self.ridges[0]), (np.delete(y, k, 1), self.ridges[1]):
+            value += ridge @ (table**2).sum(axis=1)
+        return float(value)
+
+    def gradient(self) -> Factors:
+        (x, y), k = _augmented(self.model), self.model.users.shape[1]
+        indptr, indices, _ = self.csr
+        s = predict(entry_rows(indptr), indices, self.model)
+        slope = self.curvature * (s - self.target) - self.extra
+        turned = transpose((indptr, indices, slope), len(y))
+        ridges = self.ridges[0][:, None], self.ridges[1][:, None]
+        of_x = row_sums(indptr, slope[:, None] * y[indices]) + ridges[0] * x
+        of_y = row_sums(turned[0], turned[2][:, None] * x[turned[1]]) + ridges[1] * y
+        u, v = x[:, :k], y[:, :k]
+        users = of_x[:, :k] + self.scale * u @ (v.T @ v)
+        items = of_y[:, :k] + self.scale * v @ (u.T @ u)
+        return Factors(2 * users, 2 * items, 2 * of_x[:, k], 2 * of_y[:, -1], 2 * slope.sum())
+
+
+def _explicit(
+    csr: Csr, model: Factors, reg: float, exponent: float, weights: Array | None
+) -> _Objective:
+    users, items = entry_counts(csr, len(model.items), weights)
+    ridges = row_ridge(users, reg, exponent), row_ridge(items, reg, exponent)
+    w = 1.0 if weights is None else weights.astype(np.float64)
+    return _Objective(csr, model, w, csr[2].astype(np.float64), 0.0, 0.0, ridges)
+
+
+def explicit_objective(
+    csr: Csr, model: Factors, *, reg: float, exponent: float, weights: Array | None = None
+) -> float:
+    """Weighted squared errors at the entries (users x items) + ridges of n^exponent."""
+    return _explicit(csr, model, reg, exponent, weights).value()
+
+
+def explicit_gradient(
+    csr: Csr, model: Factors, *, reg: float, exponent: float, weights: Array | None = None
+) -> Factors:
+    """The derivatives of `explicit_objective` by every array of ``model`` and by its mean."""
+    return _explicit(csr, model, reg, exponent, weights).gradient()
+
+
+def _implicit(
+    csr: Csr, model: Factors, reg: float, exponent: float, alpha: float | None, alpha0: float | None
+) -> _Objective:
+    values, m, n = csr[2].astype(np.float64), len(model.users), len(model.items)
+    c, g, scale = _implicit_terms(values, alpha, alpha0)
+    # Hu/Koren's ridge counts entries; that of iALS adds up weights, of the unknown cells as well.
+    users, items = entry_counts(csr, n, None if alpha0 is None else values)
+    cells = 0.0 if alpha0 is None else alpha0
+    user_ridge = row_ridge(users, reg, exponent, cells * n)
+    ridges = user_ridge, row_ridge(items, reg, exponent, cells * m)
+    return _Objective(csr, Factors(model.users, model.items), c, 1.0, g - c, scale, ridges)
+
+
+def implicit_objective(
+    csr: Csr,
+    model: Factors,
+    *,
+    reg: float,
+    exponent: float,
+    alpha: float | None = None,
+    alpha0: float | None = None,
+) -> float:
+    """Hu/Koren's (``alpha``) or the iALS (``alpha0``) objective over all cells, users x items.
+
+    Examples
+    --------
+    >>> csr = np.array([0, 1]), np.array([0]), np.array([1.0])
+    >>> model = Factors(np.array([[1.0, 1.0]]), np.eye(2))
+    >>> implicit_objective(csr, model, reg=0.0, exponent=0.0, alpha0=0.5)
+    1.0
+    """
+    return _implicit(csr, model, reg, exponent, alpha, alpha0).value()
+
+
+def implicit_gradient(
+    csr: Csr,
+    model: Factors,
+    *,
+    reg: float,
+    exponent: float,
+    alpha: float | None = None,
+    alpha0: float | None = None,
+) -> Factors:
+    """The derivatives of `implicit_objective` by both factor tables (biases and mean: None, 0)."""
+    slopes = _implicit(csr, model, reg, exponent, alpha, alpha0).gradient()
+    return Factors(slopes.users, slopes.items)

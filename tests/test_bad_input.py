@@ -1,0 +1,169 @@
+"""Bad input: an error that names the argument, the value found and the mend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.exceptions import NotFittedError
+
+from conftest import random_ratings
+from matfac import ExplicitMF, ImplicitMF
+
+X = random_ratings(30, 20, 0.3, seed=1)
+
+
+def with_value(value: float) -> sp.csr_array:
+    bad = X.copy()
+    bad.data[7] = value
+    return bad
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n_factors": 0}, "n_factors must be at least 1, got 0"),
+        ({"n_factors": 2.5}, "n_factors must be an integer, got 2.5"),
+        ({"reg": -1}, "reg must be finite and at least 0, got -1"),
+        ({"reg": float("nan")}, "reg must be finite"),
+        ({"reg": "big"}, "reg must be a number"),
+        ({"n_iter": 0}, "n_iter must be at least 1"),
+        ({"init_std": 0}, "init_std must be finite and greater than 0"),
+        ({"n_threads": 0}, "n_threads must not be 0"),
+        ({"n_threads": 1.5}, "n_threads must be an integer"),
+        ({"dtype": "float16"}, "dtype must be 'float32' or 'float64', got 'float16'"),
+        ({"cg_steps": 0}, "cg_steps must be at least 1"),
+        ({"validation_fraction": 1.0}, "validation_fraction must be less than 1"),
+        ({"patience": 0}, "patience must be at least 1"),
+        ({"callback": 3}, "callback must be callable"),
+    ],
+)
+@pytest.mark.parametrize("cls", [ExplicitMF, ImplicitMF])
+def test_parameters(cls: Any, parameters: dict[str, Any], message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        cls(**parameters).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (ExplicitMF(solver="adam"), "solver must be one of 'als', 'sgd', got 'adam'"),
+        (ExplicitMF(learning_rate=0), "learning_rate must be finite and greater than 0"),
+        (ImplicitMF(alpha=1.0, alpha0=1.0), "exclude each other"),
+        (ImplicitMF(alpha=-1.0), "alpha must be finite and greater than 0"),
+        (ImplicitMF(alpha0=-1.0), "alpha0 must be finite and at least 0"),
+    ],
+)
+def test_parameters_of_one_class(model: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        model.fit(X)
+
+
+@pytest.mark.parametrize("cls", [ExplicitMF, ImplicitMF])
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        (np.zeros(3), "1D array"),
+        (np.zeros((2, 2, 2)), "dim 3"),
+        (np.zeros((0, 4)), "0 sample"),
+        (np.zeros((4, 0)), "0 feature"),
+        (np.full((3, 3), np.nan), "no stored entries"),
+        (sp.csr_array((4, 5)), "no stored entries"),
+        (with_value(np.nan), r"X contains NaN: X\[\d+, \d+\] = nan; remove"),
+        (with_value(np.inf), r"X contains infinity: X\[\d+, \d+\] = inf"),
+        (np.array([[1.0, np.inf], [1.0, 2.0]]), "infinity"),
+        (sp.csr_array(np.array([[1 + 2j, 0]])), "[Cc]omplex|real numbers"),
+        ([["a", "b"]], "could not convert|numeric"),
+        ("ratings.csv", "Expected 2D array|could not convert|array"),
+    ],
+)
+def test_matrices(cls: Any, matrix: Any, message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        cls().fit(matrix)
+
+
+def test_negative_confidence() -> None:
+    with pytest.raises(ValueError, match=r"Negative values.*X\[\d+, \d+\] = -2.*ExplicitMF"):
+        ImplicitMF().fit(with_value(-2.0))
+    ExplicitMF(n_factors=2).fit(with_value(-2.0))
+
+
+def test_transposed_matrix_is_recognised() -> None:
+    model = ExplicitMF(n_factors=2).fit(X)
+    with pytest.raises(ValueError, match=r"X has 30 features.*expecting 20.*transposed.*X\.T"):
+        model.transform(X.T)
+    with pytest.raises(ValueError, match="X has 7 features"):
+        model.recommend(X=np.ones((1, 7)))
+    with pytest.raises(ValueError, match="validation has 30 features"):
+        ExplicitMF(n_factors=2).fit(X, validation=X.T)
+
+
+def test_unfitted() -> None:
+    for use in (
+        lambda m: m.predict([0], [0]),
+        lambda m: m.recommend([0]),
+        lambda m: m.transform(X),
+        lambda m: m.similar_items([0]),
+        lambda m: m.save("model"),
+        lambda m: m.components_,
+    ):
+        for cls in (ExplicitMF, ImplicitMF):
+            with pytest.raises(NotFittedError, match="fit"):
+                use(cls())
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda m: m.predict([30], [0]), "users holds 30, but the model has 30 users.*0 to 29"),
+        (lambda m: m.predict([0], [-1]), "items holds -1, but the model has 20 items"),
+        (lambda m: m.predict(["ann"], [0]), "users must be integer indices"),
+        (lambda m: m.predict([0.5], [0]), "users must be integer indices"),
+        (lambda m: m.predict([0, 1], [0, 1, 2]), "broadcast|mismatch"),
+        (lambda m: m.recommend([99]), "users holds 99"),
+        (lambda m: m.recommend([[0]]), "one-dimensional"),
+        (lambda m: m.recommend([0], k=0), "k must be at least 1"),
+        (lambda m: m.recommend([0], X=X), "exclude each other"),
+        (lambda m: m.similar_items([20]), "items holds 20"),
+        (lambda m: m.similar_items([0], metric="euclid"), "metric must be one of"),
+        (lambda m: m.inverse_transform(np.zeros((2, 9))), r"T must have shape \(n_users, 3\)"),
+    ],
+)
+def test_questions_to_a_fitted_model(use: Any, message: str) -> None:
+    model = ExplicitMF(n_factors=2).fit(X)
+    with pytest.raises((ValueError, TypeError), match=message):
+        use(model)
+
+
+def test_weights() -> None:
+    weights = X.copy()
+    with pytest.raises(ValueError, match=r"weights must be a matrix of X's shape \(30, 20\)"):
+        ExplicitMF().fit(X, weights=np.ones(30))
+    holes = weights.copy()
+    holes.data[3] = 0
+    holes.eliminate_zeros()
+    with pytest.raises(ValueError, match="weights has no weight for 1 entries"):
+        ExplicitMF().fit(X, weights=holes)
+    weights.data[0] = -1
+    with pytest.raises(ValueError, match="weights must be finite and not negative"):
+        ExplicitMF().fit(X, weights=weights)
+
+
+def test_validation_and_early_stopping() -> None:
+    with pytest.raises(ValueError, match="validation has no stored entries"):
+        ExplicitMF().fit(X, validation=sp.csr_array(X.shape))
+    with pytest.raises(ValueError, match="validation must have X's shape"):
+        ExplicitMF().fit(X, validation=X[:5])
+    with pytest.raises(ValueError, match="early_stopping needs entries on both sides"):
+        ExplicitMF(early_stopping=True).fit(np.array([[1.0, np.nan], [np.nan, np.nan]]))
+
+
+def test_a_failed_fit_leaves_the_model_as_it_was() -> None:
+    model = ExplicitMF(n_factors=2, random_state=0).fit(X)
+    before = model.user_factors_.copy()
+    with pytest.raises(ValueError, match="NaN"):
+        model.fit(with_value(np.nan))
+    np.testing.assert_array_equal(model.user_factors_, before)
+    assert model.predict([0], [0]).shape == (1,)

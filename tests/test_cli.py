@@ -1,0 +1,121 @@
+"""The command line, run in process; the installed command once."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import matfac
+from matfac import datasets
+from matfac.cli import main
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """ratings.csv (named ids), its held-out part, and titles."""
+    data = datasets.planted_ratings(60, 40, 1000, seed=0)
+    for name, matrix in (("ratings.csv", data.train), ("test.csv", data.test)):
+        users, items = matrix.tocoo().coords
+        lines = [f"u{u},{i},{r}" for u, i, r in zip(users, items, matrix.tocoo().data, strict=True)]
+        (tmp_path / name).write_text("\n".join(["user,item,rating", *lines]) + "\n")
+    titles = "\n".join(f"{i}\tFilm {i}" for i in range(40))
+    (tmp_path / "titles.tsv").write_text(f"item\ttitle\n{titles}\n")
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    assert main([str(word) for word in words]) == 0
+    return capsys.readouterr().out
+
+
+def test_fit_recommend_similar_evaluate_info(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = files / "out" / "m.safetensors"
+    out = run(capsys, "fit", files / "ratings.csv", "--out", model, "--factors", 4, "--reg", 0.1)
+    assert "ExplicitMF" in out
+    assert "train_rmse" in out
+    fitted = matfac.load(model)
+    out = run(capsys, "recommend", model, "--user", "u3", "-k", 3, "--titles", files / "titles.tsv")
+    items, scores = fitted.recommend(["u3"], k=3)
+    assert out.splitlines()[0] == "user u3"
+    assert out.splitlines()[1].split(maxsplit=2)[1:] == [
+        f"{scores[0, 0]:.4f}",
+        f"Film {items[0, 0]}",
+    ]
+    item = int(items[0, 0])
+    out = run(capsys, "similar", model, "--item", item, "-k", 2)
+    assert out.startswith(f"like {item}\n")
+    assert len(out.splitlines()) == 3
+    out = run(capsys, "evaluate", model, files / "test.csv")
+    assert "rmse" in out
+    out = run(capsys, "info", model)
+    assert "60 users" in out
+    assert "n_factors = 4" in out
+    assert "simd" in run(capsys, "info")
+
+
+def test_implicit(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = files / "clicks.safetensors"
+    run(capsys, "fit", files / "ratings.csv", "--out", model, "--implicit", "--no-value",
+        "--factors", 4, "--alpha0", 0.3)  # fmt: skip
+    assert isinstance(matfac.load(model), matfac.ImplicitMF)
+    out = run(capsys, "evaluate", model, files / "test.csv", "-k", 5)
+    figures = {line.split()[0]: float(line.split()[-1]) for line in out.splitlines()[1:]}
+    assert 0 < figures["recall@5"] < 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fit", "{dir}/nothing.csv", "--out", "{dir}/m"], "nothing.csv"),
+        (["fit", "{dir}/bad.csv", "--out", "{dir}/m"], "line 3"),
+        (["fit", "{dir}/ratings.csv", "--out", "{dir}/m", "--item-column", "film"], "film"),
+        (["fit", "{dir}/ratings.csv", "--out", "{dir}/m", "--reg", "-1"], "reg must be"),
+        (["fit", "{dir}/ratings.csv", "--out", "{dir}/m", "--alpha", "1"], "--implicit"),
+        (["recommend", "{dir}/ratings.csv", "--user", "1"], "not a matfac model"),
+        (["recommend", "{dir}/nothing", "--user", "1"], "nothing"),
+    ],
+)
+def test_errors_are_one_line_and_status_2(
+    files: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    (files / "bad.csv").write_text("user,item,rating\n1,2,3\n1,3,many\n")
+    assert main([word.format(dir=files) for word in words]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert not (files / "m").exists()
+
+
+def test_unknown_user_is_named(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "fit", files / "ratings.csv", "--out", files / "m", "--factors", 2)
+    assert main(["recommend", str(files / "m"), "--user", "nobody"]) == 2
+    assert "nobody" in capsys.readouterr().err
+
+
+def test_version_of_the_installed_command() -> None:
+    out = subprocess.run(
+        [sys.executable, "-m", "matfac.cli", "--version"],
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    assert out.strip() == f"matfac {matfac.__version__}"
+
+
+@pytest.mark.slow
+def test_demo_reaches_the_noise_floor(capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "demo")
+    floor = float(out.split("held-out ratings: RMSE ")[1].split()[0])
+    errors = [float(part.split()[0]) for part in out.split("): RMSE ")[1:]]
+    assert len(errors) == 2
+    assert max(errors) < 1.2 * floor
+    assert np.isfinite(errors).all()
+    figures = re.search(r"recall@10 ([\d.]+) \(the most popular items: ([\d.]+)\)", out)
+    assert figures is not None
+    own, popular = map(float, figures.groups())
+    assert own > 2 * popular

@@ -1,0 +1,342 @@
+"""Behaviour of the fitted estimators."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import matfac
+from conftest import random_ratings
+from matfac import ConvergenceError, ExplicitMF, ImplicitMF, reference
+
+RATINGS = random_ratings(120, 90, 0.25, seed=1)
+CLICKS = random_ratings(120, 90, 0.2, seed=2, implicit=True)
+
+MODELS = {
+    "als": (lambda **kw: ExplicitMF(n_factors=6, random_state=0, **kw), RATINGS),
+    "als-exact": (
+        lambda **kw: ExplicitMF(n_factors=6, cg_steps=None, random_state=0, **kw),
+        RATINGS,
+    ),
+    "als-no-bias": (
+        lambda **kw: ExplicitMF(n_factors=6, fit_bias=False, random_state=0, **kw),
+        RATINGS,
+    ),
+    "sgd": (lambda **kw: ExplicitMF(n_factors=6, solver="sgd", random_state=0, **kw), RATINGS),
+    "ials": (lambda **kw: ImplicitMF(n_factors=6, random_state=0, **kw), CLICKS),
+    "hu": (lambda **kw: ImplicitMF(n_factors=6, alpha=5.0, reg=0.5, random_state=0, **kw), CLICKS),
+}
+
+
+@pytest.fixture(params=MODELS)
+def case(request: pytest.FixtureRequest) -> tuple[Any, sp.csr_array]:
+    """A constructor of an estimator, and data for it."""
+    return MODELS[request.param]
+
+
+def test_training_rows_fold_in_to_their_own_factors(case: Any) -> None:
+    make, X = case
+    model = make().fit(X)
+    codes = model.transform(X)
+    np.testing.assert_allclose(codes[:, :6], model.user_factors_, atol=1e-5)
+    if model.user_bias_ is not None:
+        np.testing.assert_allclose(codes[:, 6], model.user_bias_, atol=1e-5)
+    np.testing.assert_allclose(
+        model.inverse_transform(codes), model.predict(X), rtol=1e-5, atol=1e-5
+    )
+    users, items = np.meshgrid(np.arange(120), np.arange(90), indexing="ij")
+    np.testing.assert_allclose(model.predict(users, items), model.predict(X), rtol=1e-4, atol=1e-4)
+
+
+def test_objective_is_the_references(case: Any) -> None:
+    make, X = case
+    model = make().fit(X)
+    factors = reference.Factors(
+        model.user_factors_, model.item_factors_, model.user_bias_, model.item_bias_, model.mean_
+    )
+    csr = (X.indptr, X.indices, X.data)
+    if isinstance(model, ExplicitMF):
+        wanted = reference.explicit_objective(csr, factors, reg=model.reg, exponent=1.0)
+    elif model.alpha is not None:
+        wanted = reference.implicit_objective(csr, factors, reg=model.reg, exponent=0.0, alpha=5.0)
+    else:
+        wanted = reference.implicit_objective(csr, factors, reg=model.reg, exponent=1.0, alpha0=0.1)
+    assert model.objective_ == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["als", "als-exact", "ials", "hu"])
+def test_als_objective_falls_every_epoch(name: str) -> None:
+    make, X = MODELS[name]
+    model = make(dtype="float64", n_iter=12).fit(X)
+    values = [record["objective"] for record in model.history_] + [model.objective_]
+    assert (np.diff(values) <= 1e-9 * values[0]).all()
+
+
+def test_fit_is_reproducible_and_independent_of_threads(case: Any) -> None:
+    make, X = case
+    kw = {"deterministic": True} if isinstance(make(), ExplicitMF) else {}
+    models = [make(n_threads=n, **kw).fit(X) for n in (1, 2)]
+    np.testing.assert_array_equal(models[0].user_factors_, models[1].user_factors_)
+    np.testing.assert_array_equal(models[0].item_factors_, models[1].item_factors_)
+
+
+@pytest.mark.filterwarnings("ignore:Constructing a DIA matrix")
+@pytest.mark.parametrize("to", ["csr", "csc", "coo", "lil", "dok", "bsr", "dia"])
+@pytest.mark.parametrize("kind", ["matrix", "array"])
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+def test_every_sparse_format_gives_the_same_model(to: str, kind: str, index: type) -> None:
+    base = sp.csr_array(RATINGS) if kind == "array" else sp.csr_matrix(RATINGS)
+    X = base.asformat(to)
+    for name in ("indices", "indptr", "offsets"):
+        if hasattr(X, name):
+            setattr(X, name, getattr(X, name).astype(index))
+    X = X.astype(np.float32)
+    before = X.copy()
+    wanted = ExplicitMF(n_factors=3, random_state=0).fit(RATINGS)
+    model = ExplicitMF(n_factors=3, random_state=0).fit(X)
+    np.testing.assert_array_equal(model.user_factors_, wanted.user_factors_)
+    assert (before != X).nnz == 0
+
+
+def test_dense_with_nan_equals_sparse() -> None:
+    dense = RATINGS.toarray()
+    dense[dense == 0] = np.nan
+    model = ExplicitMF(n_factors=3, random_state=0).fit(dense)
+    wanted = ExplicitMF(n_factors=3, random_state=0).fit(RATINGS)
+    np.testing.assert_array_equal(model.user_factors_, wanted.user_factors_)
+    clicks = ImplicitMF(n_factors=3, random_state=0).fit(CLICKS.toarray())
+    wanted_clicks = ImplicitMF(n_factors=3, random_state=0).fit(CLICKS)
+    np.testing.assert_array_equal(clicks.user_factors_, wanted_clicks.user_factors_)
+
+
+def test_explicit_zeros_are_ratings_and_no_clicks() -> None:
+    X = sp.csr_array((np.array([0.0, 4.0, 2.0]), ([0, 0, 1], [0, 1, 1])), shape=(2, 2))
+    assert ExplicitMF(n_factors=1).fit(X).mean_ == pytest.approx(2.0)
+    model = ImplicitMF(n_factors=1).fit(X)
+    items, _ = model.recommend([0], k=2)
+    assert items.tolist() == [[0, -1]]
+
+
+def test_unsorted_and_duplicate_entries_follow_scipys_sum() -> None:
+    coo = sp.coo_array((np.array([1.0, 2.0, 5.0]), ([0, 0, 1], [1, 1, 0])), shape=(2, 2))
+    dense = np.array([[np.nan, 3.0], [5.0, np.nan]])
+    a, b = (ExplicitMF(n_factors=1, random_state=0).fit(X) for X in (coo, dense))
+    np.testing.assert_array_equal(a.user_factors_, b.user_factors_)
+    unsorted = sp.csr_array((np.array([4.0, 3.0]), np.array([1, 0]), np.array([0, 2, 2])), (2, 2))
+    ExplicitMF(n_factors=1).fit(unsorted)
+    assert unsorted.indices.tolist() == [1, 0]
+
+
+def test_rows_and_columns_without_entries_are_zero(case: Any) -> None:
+    make, X = case
+    model = make().fit(X)
+    assert not model.user_factors_[60].any()
+    assert not model.item_factors_[30].any() or isinstance(model, ExplicitMF)
+    assert np.isfinite(model.user_factors_).all()
+    assert np.isfinite(model.item_factors_).all()
+    assert model.predict(60, [0, 1]).shape == (2,)
+
+
+def test_recommend_is_the_brute_force_order(case: Any) -> None:
+    make, X = case
+    model = make().fit(X)
+    scores = model.predict(X).astype(np.float64)
+    scores[X.toarray() != 0] = -np.inf
+    lists, values = model.recommend(k=7)
+    wanted = np.sort(scores, axis=1)[:, ::-1][:, :7]
+    np.testing.assert_allclose(values, wanted, rtol=1e-4, atol=1e-4)
+    assert (X.toarray()[np.arange(120)[:, None], lists] == 0).all()
+    some, _ = model.recommend([5, 3], k=7)
+    np.testing.assert_array_equal(some, lists[[5, 3]])
+    folded, _ = model.recommend(X=X[[5, 3]], k=7)
+    np.testing.assert_array_equal(folded, some)
+    everything, _ = model.recommend([5], k=90, exclude_seen=False)
+    assert sorted(everything[0]) == list(range(90))
+
+
+def test_short_lists_are_padded() -> None:
+    model = ImplicitMF(n_factors=2, random_state=0).fit(CLICKS)
+    lists, scores = model.recommend([0], k=100)
+    n = 90 - CLICKS[[0]].nnz
+    assert (lists[0, :n] >= 0).all()
+    assert (lists[0, n:] == -1).all()
+    assert np.isneginf(scores[0, n:]).all()
+
+
+def test_equal_scores_come_by_lower_index() -> None:
+    model = ExplicitMF(n_factors=2, random_state=0).fit(RATINGS)
+    model.item_factors_ = np.zeros_like(model.item_factors_)
+    model.item_bias_ = np.zeros_like(model.item_bias_)
+    assert model.recommend([0], k=5, exclude_seen=False)[0].tolist() == [[0, 1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "inner"])
+def test_similar_is_brute_force_without_itself(case: Any, metric: str) -> None:
+    make, X = case
+    model = make().fit(X)
+    for factors, similar in (
+        (model.item_factors_, model.similar_items),
+        (model.user_factors_, model.similar_users),
+    ):
+        norms = np.linalg.norm(factors, axis=1, keepdims=True) if metric == "cosine" else 1.0
+        unit = factors / np.where(norms > 0, norms, 1.0)
+        scores = unit @ unit[[4, 9]].T
+        scores[[4, 9], [0, 1]] = -np.inf
+        near, values = similar([4, 9], k=5, metric=metric)
+        np.testing.assert_allclose(values, np.sort(scores, axis=0)[::-1][:5].T, atol=1e-5)
+        assert not ({4} & set(near[0]))
+        assert not ({9} & set(near[1]))
+
+
+def test_history_validation_and_callback() -> None:
+    held_out = random_ratings(120, 90, 0.05, seed=9)
+    seen: list[tuple[int, float]] = []
+
+    def stop_after_three(epoch: int, record: dict[str, float]) -> bool:
+        seen.append((epoch, record["objective"]))
+        return epoch == 3
+
+    model = ExplicitMF(n_factors=4, random_state=0, callback=stop_after_three)
+    model.fit(RATINGS, validation=held_out)
+    assert [epoch for epoch, _ in seen] == [1, 2, 3]
+    assert model.n_iter_ == 3
+    assert set(model.history_[0]) == {
+        "epoch",
+        "objective",
+        "train_rmse",
+        "validation_rmse",
+        "seconds",
+    }
+    ImplicitMF(n_factors=4, n_iter=2).fit(CLICKS, validation=held_out)
+    users, items = held_out.tocoo().coords
+    lone = ExplicitMF(n_factors=4, random_state=0, n_iter=3).fit(RATINGS, validation=held_out)
+    error = lone.predict(users, items) - held_out.data
+    assert lone.history_[-1]["validation_rmse"] == pytest.approx(
+        np.sqrt(np.mean(error**2)), rel=0.05
+    )
+
+
+@pytest.mark.parametrize("name", ["als", "sgd", "ials"])
+def test_early_stopping_returns_to_the_best_epoch(name: str) -> None:
+    make, X = MODELS[name]
+    model = make(early_stopping=True, n_iter=60, patience=2, reg=1e-4).fit(X)
+    key = "validation_ndcg@10" if name == "ials" else "validation_rmse"
+    sign = -1 if name == "ials" else 1
+    values = [sign * record[key] for record in model.history_]
+    assert len(values) < 60
+    assert model.n_iter_ == int(np.argmin(values)) + 1
+
+
+def test_sgd_divergence_names_epoch_and_learning_rate_and_keeps_the_old_model() -> None:
+    model = ExplicitMF(n_factors=6, solver="sgd", random_state=0).fit(RATINGS)
+    before = model.user_factors_.copy()
+    model.set_params(learning_rate=1e6)
+    with pytest.raises(ConvergenceError, match=r"epoch \d+.*learning_rate=1e\+06"):
+        model.fit(RATINGS)
+    np.testing.assert_array_equal(model.user_factors_, before)
+
+
+INTERRUPTED = """
+import os, signal, sys, threading
+import numpy as np
+import matfac
+from matfac import datasets
+data = datasets.planted_ratings(n_users=3000, n_items=2000, nnz=600_000, seed=0)
+epochs = []
+def note(epoch, record):
+    epochs.append(epoch)
+    if epoch == 2:
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+model = matfac.ExplicitMF(n_factors=64, solver=sys.argv[1], n_iter=100_000, callback=note,
+                          random_state=0, deterministic=True)
+try:
+    model.fit(data.train)
+except KeyboardInterrupt:
+    again = matfac.ExplicitMF(n_factors=64, solver=sys.argv[1], n_iter=100_000, random_state=0,
+                              deterministic=True, callback=lambda e, _: e == model.n_iter_)
+    again.fit(data.train)
+    same = np.array_equal(model.item_factors_, again.item_factors_)
+    print("kept", model.n_iter_ == len(model.history_) >= 2, same)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("solver", ["als", "sgd"])
+def test_interrupt_keeps_the_last_whole_epoch(solver: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, solver],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.stdout.split() == ["kept", "True", "True"], run.stderr
+
+
+def test_weights_of_one_change_nothing_and_zero_weights_forget() -> None:
+    ones = RATINGS.copy()
+    ones.data = np.ones_like(ones.data)
+    plain = ExplicitMF(n_factors=3, cg_steps=None, random_state=0).fit(RATINGS)
+    weighted = ExplicitMF(n_factors=3, cg_steps=None, random_state=0).fit(RATINGS, weights=ones)
+    np.testing.assert_allclose(weighted.user_factors_, plain.user_factors_, atol=1e-5)
+    spoilt = RATINGS.copy()
+    spoilt.data[:20] = 1000.0
+    ones.data[:20] = 0.0
+    robust = ExplicitMF(n_factors=3, cg_steps=None, random_state=0).fit(spoilt, weights=ones)
+    assert robust.mean_ == pytest.approx(RATINGS.data[20:].mean(), rel=1e-5)
+
+
+def test_planted_factors_are_recovered_to_the_noise_floor() -> None:
+    data = matfac.datasets.planted_ratings(
+        n_users=800, n_items=600, nnz=100_000, rank=4, noise=0.3, levels=None, seed=3
+    )
+    coo = data.test.tocoo()
+    for solver in ("als", "sgd"):
+        model = ExplicitMF(n_factors=8, solver=solver, reg=0.02, n_iter=30, random_state=0)
+        predicted = model.fit(data.train).predict(*coo.coords)
+        assert matfac.metrics.rmse(coo.data, predicted) < 1.25 * data.noise_floor
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_can_fit() -> None:
+    ExplicitMF(n_factors=4, n_threads=2).fit(RATINGS)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            ExplicitMF(n_factors=4, n_threads=2).fit(RATINGS)
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            assert os.waitstatus_to_exitcode(status) == 0
+            return
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+    pytest.fail("the forked child hung")
+
+
+def test_fits_in_several_python_threads_agree() -> None:
+    models: dict[int, Any] = {}
+
+    def fit(i: int) -> None:
+        models[i] = ImplicitMF(n_factors=5, random_state=0, n_threads=2).fit(CLICKS)
+
+    threads = [threading.Thread(target=fit, args=(i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i in (1, 2):
+        np.testing.assert_array_equal(models[i].user_factors_, models[0].user_factors_)
