@@ -57,12 +57,12 @@ class Outcome:
     """What a run leaves beside the solver's tables."""
 
     history: list[Record] = field(default_factory=list)
-    n_iter: int = 0
+    n_iter: int = 0  # the epoch the tables are of
     interrupted: bool = False
 
 
 class _Snapshot:
-    """A copy of the tables to go back to."""
+    """A copy of the tables to go back to, and the epoch it is of."""
 
     def __init__(self, tables: dict[str, Floats]) -> None:
         self._live = tables
@@ -72,7 +72,7 @@ class _Snapshot:
     def take(self, n_iter: int) -> None:
         for name, table in self._live.items():
             np.copyto(self._copy[name], table)
-        self.n_iter = n_iter
+        self.n_iter = n_iter  # last: until then the copy is not whole
 
     def restore(self) -> None:
         for name, table in self._live.items():
@@ -86,37 +86,39 @@ def run(solver: Solver, schedule: Schedule, owner: str) -> Outcome:
     once it has stored them. After early stopping they are those of the best epoch.
     """
     outcome = Outcome()
+    history = outcome.history  # appending to it ends an epoch: Ctrl-C falls before or after
     last_whole = _Snapshot(solver.tables)
     best = _Best(solver, schedule) if schedule.patience is not None else None
     start = time.perf_counter()
     show = sys.stderr.isatty() if schedule.verbose is None else schedule.verbose
     bar = tqdm(total=schedule.n_iter, desc=owner, disable=not show, unit="epoch")
     try:
-        while outcome.n_iter < schedule.n_iter:
-            record = solver.epoch(outcome.n_iter)
+        while len(history) < schedule.n_iter:
+            record = solver.epoch(len(history))
             _check(record, outcome, solver, owner)
-            outcome.n_iter += 1
-            last_whole.take(outcome.n_iter)
             if schedule.validation is not None:
                 name = f"validation_{schedule.validation.name}"
                 record[name] = schedule.validation.compute()
             record["seconds"] = time.perf_counter() - start
-            outcome.history.append({"epoch": float(outcome.n_iter), **record})
+            history.append({"epoch": float(len(history) + 1), **record})
+            last_whole.take(len(history))
             bar.update()
             bar.set_postfix({k: f"{v:.5g}" for k, v in record.items() if k != "seconds"})
-            if best is not None and best.exhausted(outcome):
+            if best is not None and best.exhausted(history):
                 break
             if schedule.callback is not None and schedule.callback(
-                outcome.n_iter, dict(outcome.history[-1])
+                len(history), dict(history[-1])
             ):
                 break
     except KeyboardInterrupt:
-        if outcome.n_iter == 0:
+        if not history:
             raise
-        last_whole.restore()
+        if last_whole.n_iter == len(history):  # else the epoch ended and its copy did not
+            last_whole.restore()
         outcome.interrupted = True
     finally:
         bar.close()
+    outcome.n_iter = len(history)
     if best is not None:
         best.restore(outcome)
     return outcome
@@ -128,7 +130,7 @@ def _check(record: Record, outcome: Outcome, solver: Solver, owner: str) -> None
         return
     before = f", after {outcome.history[-1]['objective']:.4g}" if outcome.history else ""
     raise ConvergenceError(
-        f"{owner} diverged in epoch {outcome.n_iter + 1}: the objective is {value:.4g}{before}, "
+        f"{owner} diverged in epoch {len(outcome.history) + 1}: the objective is {value:.4g}{before}, "
         f"with {solver.step_size()}"
     )
 
@@ -145,12 +147,12 @@ class _Best:
         self._snapshot = _Snapshot(solver.tables)
         self._value = -math.inf
 
-    def exhausted(self, outcome: Outcome) -> bool:
-        value = self._sign * outcome.history[-1][self._key]
+    def exhausted(self, history: list[Record]) -> bool:
+        value = self._sign * history[-1][self._key]
         if value > self._value:
             self._value = value
-            self._snapshot.take(outcome.n_iter)
-        return outcome.n_iter - self._snapshot.n_iter >= self._patience
+            self._snapshot.take(len(history))
+        return len(history) - self._snapshot.n_iter >= self._patience
 
     def restore(self, outcome: Outcome) -> None:
         if 0 < self._snapshot.n_iter < outcome.n_iter:
