@@ -106,9 +106,7 @@ def run(solver: Solver, schedule: Schedule, owner: str) -> Outcome:
             bar.set_postfix({k: f"{v:.5g}" for k, v in record.items() if k != "seconds"})
             if best is not None and best.exhausted(history):
                 break
-            if schedule.callback is not None and schedule.callback(
-                len(history), dict(history[-1])
-            ):
+            if schedule.callback is not None and schedule.callback(len(history), dict(history[-1])):
                 break
     except KeyboardInterrupt:
         if not history:
@@ -130,8 +128,8 @@ def _check(record: Record, outcome: Outcome, solver: Solver, owner: str) -> None
         return
     before = f", after {outcome.history[-1]['objective']:.4g}" if outcome.history else ""
     raise ConvergenceError(
-        f"{owner} diverged in epoch {len(outcome.history) + 1}: the objective is {value:.4g}{before}, "
-        f"with {solver.step_size()}"
+        f"{owner} diverged in epoch {len(outcome.history) + 1}: the objective is {value:.4g}"
+        f"{before}, with {solver.step_size()}"
     )
 
 
