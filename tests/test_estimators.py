@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
-import time
 from typing import Any
 
 import numpy as np
@@ -304,27 +302,6 @@ def test_planted_factors_are_recovered_to_the_noise_floor() -> None:
         model = ExplicitMF(n_factors=8, solver=solver, reg=0.02, n_iter=30, random_state=0)
         predicted = model.fit(data.train).predict(*coo.coords)
         assert matfac.metrics.rmse(coo.data, predicted) < 1.25 * data.noise_floor
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_child_can_fit() -> None:
-    ExplicitMF(n_factors=4, n_threads=2).fit(RATINGS)
-    pid = os.fork()
-    if pid == 0:
-        try:
-            ExplicitMF(n_factors=4, n_threads=2).fit(RATINGS)
-            os._exit(0)
-        except BaseException:
-            os._exit(1)
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            assert os.waitstatus_to_exitcode(status) == 0
-            return
-        time.sleep(0.05)
-    os.kill(pid, signal.SIGKILL)
-    pytest.fail("the forked child hung")
 
 
 def test_fits_in_several_python_threads_agree() -> None:
