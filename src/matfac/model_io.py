@@ -10,19 +10,18 @@ import json
 import math
 import mmap as mapping
 import os
-import secrets
 import struct
 import zlib
 from collections.abc import Iterable
-from contextlib import suppress
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
+
+from matfac._atomic import replacing
 
 Path_: TypeAlias = "str | os.PathLike[str]"
 Arrays: TypeAlias = dict[str, NDArray[Any]]
@@ -90,26 +89,11 @@ def write(path: Path_, arrays: Arrays, meta: dict[str, Any]) -> None:
         "header_crc32": _header_sum(content, table, data_sum),
         "data_crc32": data_sum,
     }
-    target = Path(os.path.realpath(path))  # what a link points to is replaced, not the link
-    if target.is_dir():
-        raise IsADirectoryError(f"{path} is a directory: give the name of a file")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"{path} cannot be written: there is no directory {target.parent}")
-    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.tmp")
-    try:
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        mode = temporary.stat().st_mode  # as the umask has it; safetensors allows the owner alone
+    with replacing(path) as temporary:
         try:
             save_file(plain, temporary, metadata=header)
         except SafetensorError as error:
             raise OSError(f"{path} cannot be written: {error}") from error
-        temporary.chmod(mode)
-        _sync(temporary)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    with suppress(OSError):  # not every system can flush a directory
-        _sync(target.parent, os.O_RDONLY)
 
 
 def _plain(name: Any, array: Any) -> NDArray[Any]:
@@ -126,14 +110,6 @@ def _plain(name: Any, array: Any) -> NDArray[Any]:
     if array.ndim > MAX_RANK:
         raise ValueError(f"array {name!r} has {array.ndim} dimensions, more than {MAX_RANK}")
     return np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
-
-
-def _sync(path: Path, flags: int = os.O_RDWR) -> None:
-    descriptor = os.open(path, flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _header_sum(
