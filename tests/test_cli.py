@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from usearch.index import Index
 
 import matfac
-from matfac import datasets
+from matfac import datasets, embeddings
 from matfac.cli import main
 
 
@@ -68,6 +69,26 @@ def test_implicit(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = run(capsys, "evaluate", model, files / "test.csv", "-k", 5)
     figures = {line.split()[0]: float(line.split()[-1]) for line in out.splitlines()[1:]}
     assert 0 < figures["recall@5"] < 1
+
+
+def test_export(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = files / "m"
+    run(capsys, "fit", files / "ratings.csv", "--out", model, "--factors", 3)
+    out = run(capsys, "export", model, "--out", files / "items.npy", "--titles",
+              files / "titles.tsv")  # fmt: skip
+    assert out == f"{files / 'items.npy'}: 40 items of ExplicitMF\n"
+    assert np.load(files / "items.npy").shape == (40, 5)
+    assert np.load(files / "items.titles.npy")[7] == "Film 7"
+    out = run(capsys, "export", model, "--out", files / "users.parquet", "--side", "users")
+    assert "60 users" in out
+    run(capsys, "export", model, "--out", files / "items.usearch")
+    found = Index.restore(str(files / "items.usearch")).search(
+        embeddings.user_vectors(matfac.load(model), ["u3"]), 3
+    )
+    exact, _ = matfac.load(model).recommend(["u3"], k=3, exclude_seen=False)
+    assert found.keys.tolist() == exact[0].tolist()
+    assert main(["export", str(model), "--out", "a.onnx", "--side", "users"]) == 2
+    assert "leave out --side" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

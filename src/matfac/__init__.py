@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version as _version
 
-from matfac import datasets, metrics, reference
+from matfac import datasets, embeddings, metrics, reference
 from matfac._engine import show_config
 from matfac._exceptions import ConvergenceError
 from matfac._persistence import load
@@ -23,6 +23,7 @@ __all__ = [
     "RatingRegressor",
     "__version__",
     "datasets",
+    "embeddings",
     "load",
     "metrics",
     "reference",

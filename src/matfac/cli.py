@@ -1,9 +1,8 @@
-"""The `matfac` command: fit, recommend, similar, evaluate, info, demo."""
+"""The `matfac` command: fit, recommend, similar, evaluate, export, info, demo."""
 
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from matfac import ExplicitMF, ImplicitMF, Interactions, __version__, load, metrics, show_config
+from matfac._cli_export import add_export
 from matfac._ids import IdIndex
 from matfac._model import FactorModel
+from matfac._titles import add_titles, given_titles
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,9 +73,7 @@ def make_parser() -> argparse.ArgumentParser:
     similar.add_argument("--item", required=True, action="append", help="repeat for several")
     for command, run in ((recommend, run_recommend), (similar, run_similar)):
         command.add_argument("-k", type=int, default=10, help="length of each list")
-        command.add_argument("--titles", type=Path, help="table with a header and item titles")
-        command.add_argument("--title-column", default="title")
-        command.add_argument("--id-column", default=None, help="of the titles (default: the first)")
+        add_titles(command)
         command.set_defaults(run=run)
 
     evaluate = commands.add_parser("evaluate", help="score a model on held-out interactions")
@@ -82,6 +81,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add_file(evaluate)
     evaluate.add_argument("-k", type=int, default=10, help="length of the lists")
     evaluate.set_defaults(run=run_evaluate)
+
+    add_export(commands)
 
     info = commands.add_parser("info", help="what a model file, or this installation, is")
     info.add_argument("model", type=Path, nargs="?")
@@ -160,22 +161,6 @@ def _ids_of(texts: Sequence[str], ids: np.ndarray[Any, Any] | None, option: str)
         raise ValueError(f"{option} must be an integer for this model, got {texts}") from None
 
 
-def _titles(args: argparse.Namespace) -> dict[str, str]:
-    """Read the titles as a table of id to title."""
-    if args.titles is None:
-        return {}
-    with open(args.titles, encoding="utf-8", newline="") as file:
-        sample = file.readline()
-        file.seek(0)
-        rows = csv.DictReader(file, delimiter="\t" if "\t" in sample else ",")
-        names = list(rows.fieldnames or ())
-        key = args.id_column or (names[0] if names else "")
-        for column in (key, args.title_column):
-            if column not in names:
-                raise ValueError(f"{args.titles} has no column {column!r}; it has {names}")
-        return {row[key]: row[args.title_column] for row in rows}
-
-
 def _print_lists(
     heads: Sequence[str],
     lists: np.ndarray[Any, Any],
@@ -195,13 +180,13 @@ def run_recommend(args: argparse.Namespace) -> None:
     model = load(args.model)
     users = _ids_of(args.user, model.user_ids_, "--user")
     lists, scores = model.recommend(users, args.k, exclude_seen=not args.include_seen)
-    _print_lists([f"user {user}" for user in users], lists, scores, _titles(args))
+    _print_lists([f"user {user}" for user in users], lists, scores, given_titles(args) or {})
 
 
 def run_similar(args: argparse.Namespace) -> None:
     """Print the neighbours of items."""
     model = load(args.model)
-    titles = _titles(args)
+    titles = given_titles(args) or {}
     items = _ids_of(args.item, model.item_ids_, "--item")
     lists, scores = model.similar_items(items, args.k)
     _print_lists([f"like {titles.get(str(item), item)}" for item in items], lists, scores, titles)
