@@ -22,7 +22,9 @@ CPP = ROOT / "cpp"
 pytestmark = pytest.mark.skipif(not CPP.is_dir(), reason="needs the project's sources")
 
 # Estimators and metrics; cli, datasets, files, interactions and plots reach the core through them.
-MAY_IMPORT_CORE = {"_als", "_engine", "_serving", "_sgd", "_validation", "explicit", "implicit"}
+MAY_IMPORT_CORE = {
+    "_als", "_engine", "_evaluate", "_serving", "_sgd", "_validation", "explicit", "implicit",
+}  # fmt: skip
 TOP_LEVEL = {
     "setup.py", "pyproject.toml", "src", "cpp", "tests", "benchmarks", "README.md", "LICENSE",
     "docs", "examples",

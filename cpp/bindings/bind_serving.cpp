@@ -1,16 +1,10 @@
 #include "matfac/evaluate.hpp"
 #include "matfac/topk.hpp"
-#include "numpy_views.hpp"
+#include "scoring.hpp"
 
 namespace matfac::bindings {
 
 namespace {
-
-void check_indices(const Array<std::int32_t>& array, std::int64_t limit, const char* argument) {
-    for (py::ssize_t i = 0; i < array.size(); ++i)
-        if (array.data()[i] < 0 || array.data()[i] >= limit)
-            refuse(argument, "must lie in 0.." + std::to_string(limit - 1));
-}
 
 template <class T>
 py::array_t<double> predict(std::int64_t k, const Array<T>& users, const Array<T>& items,
@@ -43,31 +37,16 @@ py::tuple top_k(std::int64_t k, const Array<T>& queries, const Array<T>& items,
                 const MaybeArray<T>& item_bias, const MaybeArray<std::int64_t>& exclude_indptr,
                 const MaybeArray<std::int32_t>& exclude_indices, std::int64_t n_best,
                 int n_threads) {
-    TopK<T> query;
-    query.queries = table_of(queries, k, "queries");
-    query.items = table_of(items, k, "items");
-    query.item_bias = vector_of(item_bias, query.items.n_rows, "item_bias");
-    if (exclude_indptr) {
-        const std::int64_t n = query.queries.n_rows;
-        query.exclude_indptr = vector_of(*exclude_indptr, n + 1, "exclude_indptr");
-        for (std::int64_t i = 0; i < n; ++i)
-            if (query.exclude_indptr[i + 1] < query.exclude_indptr[i] || query.exclude_indptr[0] != 0)
-                refuse("exclude_indptr", "must start with 0 and not fall");
-        if (!exclude_indices) refuse("exclude_indices", "must come with exclude_indptr");
-        query.exclude_indices =
-            vector_of(*exclude_indices, query.exclude_indptr[n], "exclude_indices");
-        check_indices(*exclude_indices, query.items.n_rows, "exclude_indices");
-    }
+    const Scoring<T> query = scoring_of(k, queries, items, item_bias, exclude_indptr,
+                                        exclude_indices, n_threads);
     if (n_best < 1) refuse("n_best", "must be at least 1");
-    query.k = n_best;
-    query.n_threads = checked_threads(n_threads);
     py::array_t<std::int32_t> ids({query.queries.n_rows, n_best});
     py::array_t<T> scores({query.queries.n_rows, n_best});
     std::int32_t* to_ids = ids.mutable_data();
     T* to_scores = scores.mutable_data();
     Interruptible call;
     call.run([&](Control& control) {
-        run_top_k(query, to_ids, to_scores, control);
+        run_top_k(query, n_best, to_ids, to_scores, control);
         return 0;
     });
     return py::make_tuple(ids, scores);

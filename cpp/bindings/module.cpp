@@ -8,6 +8,7 @@ void bind_csr(py::module_& m);
 void bind_als(py::module_& m);
 void bind_sgd(py::module_& m);
 void bind_serving(py::module_& m);
+void bind_metrics(py::module_& m);
 }  // namespace matfac::bindings
 
 PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
@@ -17,4 +18,5 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     matfac::bindings::bind_als(m);
     matfac::bindings::bind_sgd(m);
     matfac::bindings::bind_serving(m);
+    matfac::bindings::bind_metrics(m);
 }

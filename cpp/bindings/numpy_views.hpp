@@ -69,6 +69,23 @@ inline void check_rows(std::int64_t found, std::int64_t wanted, const char* argu
                              std::to_string(found));
 }
 
+inline void check_indices(const Array<std::int32_t>& array, std::int64_t limit,
+                          const char* argument) {
+    for (py::ssize_t i = 0; i < array.size(); ++i)
+        if (array.data()[i] < 0 || array.data()[i] >= limit)
+            refuse(argument, "must lie in 0.." + std::to_string(limit - 1));
+}
+
+// Row pointers of a CSR pattern of n_rows rows.
+inline const std::int64_t* indptr_of(const Array<std::int64_t>& array, std::int64_t n_rows,
+                                     const char* argument) {
+    const std::int64_t* indptr = vector_of(array, n_rows + 1, argument);
+    if (indptr[0] != 0) refuse(argument, "must start with 0");
+    for (std::int64_t i = 0; i < n_rows; ++i)
+        if (indptr[i + 1] < indptr[i]) refuse(argument, "must not fall");
+    return indptr;
+}
+
 inline int checked_threads(int n_threads) {
     if (n_threads < 1 || n_threads > 4096) refuse("n_threads", "must lie in 1..4096");
     return n_threads;

@@ -4,18 +4,11 @@
 #include <limits>
 #include <vector>
 
-#include "matfac/kernels.hpp"
-#include "matfac/memory.hpp"
-
 namespace matfac {
 
 namespace {
 
-constexpr std::int64_t kQueries = 64;  // per hand-out
-// Per panel: panel and scores stay in the L2 cache, and rows of 14 (or 28) cache lines do not fall
-// on the same few sets of the L1 cache, as rows of a power of two would.
-constexpr std::int64_t kItems = 224;
-constexpr std::int64_t kScan = 16;     // scores looked at together
+constexpr std::int64_t kScan = 16;  // scores looked at together
 
 template <class T>
 struct Candidate {
@@ -77,47 +70,21 @@ void scan(const T* scores, std::int64_t begin, std::int64_t end, Best<T>& best) 
 }  // namespace
 
 template <class T>
-void run_top_k(const TopK<T>& q, std::int32_t* ids, T* scores, Control& control) {
-    const auto& kernel = kernels<T>();
-    const std::int64_t stride = q.items.stride, n_items = q.items.n_rows;
-    const std::int64_t panels = (n_items + kItems - 1) / kItems, panel_size = stride * kItems;
-    Buffer<T> packed(static_cast<std::size_t>(panels * panel_size));
-    for_chunks(q.n_threads, panels, control, [&](std::int64_t p, int) {
-        kernel.pack(q.items, p * kItems, std::min(n_items, (p + 1) * kItems),
-                    packed.data() + p * panel_size);
-    });
-
-    const std::int64_t chunks = (q.queries.n_rows + kQueries - 1) / kQueries;
-    for_chunks(q.n_threads, chunks, control, [&](std::int64_t chunk, int) {
-        const std::int64_t first = chunk * kQueries;
-        const std::int64_t n = std::min(kQueries, q.queries.n_rows - first);
-        thread_local std::vector<T> tile;
-        tile.resize(static_cast<std::size_t>(kQueries * kItems));
-        std::vector<Best<T>> best(static_cast<std::size_t>(n), Best<T>(q.k));
-        std::vector<std::int64_t> next(static_cast<std::size_t>(n), 0);
-        for (std::int64_t i = 0; i < n && q.exclude_indptr != nullptr; ++i)
-            next[i] = q.exclude_indptr[first + i];
-        for (std::int64_t p = 0; p < panels; ++p) {
-            const std::int64_t begin = p * kItems, end = std::min(n_items, begin + kItems);
-            const std::int64_t width = padded(end - begin);
-            kernel.score(q.queries, first, n, packed.data() + p * panel_size, width,
-                         q.item_bias != nullptr ? q.item_bias + begin : nullptr, end - begin,
-                         tile.data());
-            for (std::int64_t i = 0; i < n; ++i) {
-                T* row = tile.data() + i * width;
-                for (; q.exclude_indptr != nullptr && next[i] < q.exclude_indptr[first + i + 1] &&
-                       q.exclude_indices[next[i]] < end;
-                     ++next[i])
-                    row[q.exclude_indices[next[i]] - begin] = -std::numeric_limits<T>::infinity();
-                scan(row, begin, end, best[i]);
-            }
-        }
+void run_top_k(const Scoring<T>& query, std::int64_t k, std::int32_t* ids, T* scores,
+               Control& control) {
+    for_scored_chunks(query, control, [&](std::int64_t first, std::int64_t n, auto&& score_all) {
+        std::vector<Best<T>> best(static_cast<std::size_t>(n), Best<T>(k));
+        score_all([&](std::int64_t i, std::int64_t begin, std::int64_t end, const T* row) {
+            scan(row, begin, end, best[i]);
+        });
         for (std::int64_t i = 0; i < n; ++i)
-            best[i].write(ids + (first + i) * q.k, scores + (first + i) * q.k);
+            best[i].write(ids + (first + i) * k, scores + (first + i) * k);
     });
 }
 
-template void run_top_k<float>(const TopK<float>&, std::int32_t*, float*, Control&);
-template void run_top_k<double>(const TopK<double>&, std::int32_t*, double*, Control&);
+template void run_top_k<float>(const Scoring<float>&, std::int64_t, std::int32_t*, float*,
+                               Control&);
+template void run_top_k<double>(const Scoring<double>&, std::int64_t, std::int32_t*, double*,
+                                Control&);
 
 }  // namespace matfac

@@ -162,3 +162,21 @@ def top_k(
     n_best: int,
     n_threads: int,
 ) -> tuple[I32, Floats]: ...
+
+LIST_METRICS: tuple[str, ...]
+
+def list_metrics(
+    *, lists: I32, relevant_indptr: I64, relevant_indices: I32, k: int, n_threads: int
+) -> F64: ...
+def auc(
+    *,
+    k: int,
+    queries: Floats,
+    items: Floats,
+    item_bias: Floats | None = None,
+    exclude_indptr: I64 | None = None,
+    exclude_indices: I32 | None = None,
+    relevant_indptr: I64,
+    relevant_indices: I32,
+    n_threads: int,
+) -> F64: ...

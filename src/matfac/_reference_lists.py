@@ -33,31 +33,57 @@ def top_k(scores: ArrayLike, k: int) -> tuple[NDArray[np.int64], Float]:
     return np.where(best == -np.inf, -1, lists), best
 
 
-def _hits(lists: Array, relevant: Csr, k: int) -> tuple[Array, Array]:
-    known = np.split(relevant[1], relevant[0][1:-1])
-    hits = np.zeros(lists[:, :k].shape)
-    for row, listed in enumerate(lists[:, :k]):
-        hits[row] = np.isin(listed, known[row])
-    return hits, np.diff(relevant[0])
+def list_metrics(lists: Array, relevant: Csr, k: int) -> dict[str, Float]:
+    """Every metric of lists cut at k, per row: NaN where nothing is relevant.
 
-
-def recall_at_k(lists: Array, relevant: Csr, k: int) -> Float:
-    """Per row, the share of its relevant items in its first k; NaN where it has none.
-
-    ``lists`` is (n, k or more), padded with -1; ``relevant`` has n rows, its values are not used.
+    ``lists`` is (n, any width), padded with -1, no item twice in a row; ``relevant`` has n rows,
+    its values are not used. With T relevant items, h hits in the first k places and hit_j telling
+    whether the one at place j (from 1) is one: hit_rate [h > 0], precision h / k, recall h / T,
+    recall_capped h / min(k, T), ndcg sum_j hit_j / log2(j + 1) over the same of min(k, T) first
+    places, map sum_j hit_j (hits down to j) / j over min(k, T), mrr 1 / (place of the first hit).
     """
-    hits, n_relevant = _hits(lists, relevant, k)
-    shares = np.full(len(hits), np.nan)
-    np.divide(hits.sum(axis=1), n_relevant, out=shares, where=n_relevant > 0)
-    return shares
+    names = ("hit_rate", "precision", "recall", "recall_capped", "ndcg", "map", "mrr")
+    out = {name: np.full(len(lists), np.nan) for name in names}
+    for row, wanted in enumerate(np.split(relevant[1], relevant[0][1:-1])):
+        if len(wanted) == 0:
+            continue
+        hit = np.isin(lists[row, :k], wanted) * 1.0
+        place = np.arange(1, len(hit) + 1)
+        most = min(k, len(wanted))
+        down_to = np.cumsum(hit)
+        out["hit_rate"][row] = hit.any()
+        out["precision"][row] = hit.sum() / k
+        out["recall"][row] = hit.sum() / len(wanted)
+        out["recall_capped"][row] = hit.sum() / most
+        ideal = (1 / np.log2(np.arange(2, most + 2))).sum()
+        out["ndcg"][row] = (hit / np.log2(place + 1)).sum() / ideal
+        out["map"][row] = (hit * down_to / place).sum() / most
+        out["mrr"][row] = 1 / (1 + np.argmax(hit)) if hit.any() else 0.0
+    return out
 
 
-def ndcg_at_k(lists: Array, relevant: Csr, k: int) -> Float:
-    """Per row, DCG over that of the best list of k (gain 1 each); NaN where nothing is relevant."""
-    hits, n_relevant = _hits(lists, relevant, k)
-    discounts = 1 / np.log2(np.arange(2, k + 2))
-    best = np.concatenate([[0], np.cumsum(discounts)])[np.minimum(n_relevant, k)]
-    gains = hits @ discounts[: hits.shape[1]]
-    shares = np.full(len(hits), np.nan)
-    np.divide(gains, best, out=shares, where=best > 0)
-    return shares
+def auc(scores: ArrayLike, relevant: Csr, seen: Csr | None = None) -> Float:
+    """Per row, the share of (relevant, other) pairs of unseen columns ranked right, ties half."""
+    table = np.asarray(scores, dtype=np.float64)
+    out = np.full(len(table), np.nan)
+    for row, known in enumerate(np.split(relevant[1], relevant[0][1:-1])):
+        kind = np.zeros(table.shape[1])
+        kind[known] = 1
+        if seen is not None:
+            kind[seen[1][seen[0][row] : seen[0][row + 1]]] = -1
+        ahead, behind = table[row, kind == 1], table[row, kind == 0]
+        if ahead.size and behind.size:
+            difference = np.sign(ahead[:, None] - behind[None, :])
+            out[row] = ((difference + 1) / 2).mean()
+    return out
+
+
+def novelty(lists: Array, train: Csr, n_items: int) -> Float:
+    """Per list, the mean over its items of -log2(share of the rows of ``train`` that hold it)."""
+    holders = np.bincount(train[1], minlength=n_items)
+    out = np.full(len(lists), np.nan)
+    for row, listed in enumerate(lists):
+        items = listed[listed >= 0]
+        if len(items):
+            out[row] = -np.log2(np.maximum(holders[items], 1) / (len(train[0]) - 1)).mean()
+    return out

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -270,6 +270,58 @@ def _locate(ratings: Ratings, mask: NDArray[np.bool_]) -> tuple[int, int, float]
     entry = int(np.flatnonzero(mask)[0])
     row = int(np.searchsorted(ratings.indptr, entry, side="right")) - 1
     return row, int(ratings.indices[entry]), float(ratings.values[entry])
+
+
+Pattern: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32]]
+
+
+def check_sparse(X: Any, argument: str, shape: tuple[int, int] | None = None) -> sp.csr_array:
+    """Return a user's sparse matrix as canonical CSR, its dtype kept; of `shape` where given."""
+    if not sp.issparse(X):
+        raise TypeError(
+            f"{argument} must be a SciPy sparse matrix or an Interactions, got {type(X).__name__}"
+        )
+    given: Any = X
+    if given.ndim != 2 or max(given.shape) > MAX_ROWS:
+        raise ValueError(
+            f"{argument} must have two dimensions of fewer than 2^31, got {given.shape}"
+        )
+    if shape is not None and given.shape != shape:
+        turned = " (it seems to be transposed)" if given.shape == shape[::-1] else ""
+        raise ValueError(
+            f"{argument} must have shape {shape}, users x items, got {given.shape}{turned}"
+        )
+    csr: Any = sp.csr_array(given)
+    if not csr.has_canonical_format:
+        csr = csr.copy()
+        csr.sum_duplicates()
+    checked: sp.csr_array = csr
+    return checked
+
+
+def check_pattern(X: Any, argument: str, shape: tuple[int, int] | None = None) -> Pattern:
+    """Return indptr and indices of the entries of a matrix of feedback, those of value 0 left out.
+
+    What is left counts whatever its value, which must therefore be finite and not negative.
+    """
+    csr = check_sparse(X, argument, shape)
+    indptr = csr.indptr.astype(np.int64, copy=False)
+    indices = np.ascontiguousarray(csr.indices.astype(np.int32, copy=False))
+    values = csr.data
+    if values.dtype.kind not in "fiub":
+        raise TypeError(f"{argument} must hold real numbers, got dtype {values.dtype}")
+    if values.dtype.kind in "fi" and not (np.isfinite(values) & (values >= 0)).all():
+        entry = int(np.argmin(np.isfinite(values) & (values >= 0)))
+        row = int(np.searchsorted(indptr, entry, side="right")) - 1
+        raise ValueError(
+            f"{argument}[{row}, {indices[entry]}] = {values[entry]}: every stored entry counts, "
+            "whatever its value, so that it must be finite and not negative; keep those that are "
+            f"to count, as in `{argument} > 0`"
+        )
+    pattern = Ratings((csr.shape[0], csr.shape[1]), indptr, indices, values)
+    if values.size and not values.all():
+        pattern = pattern.take(values != 0)
+    return pattern.indptr, pattern.indices
 
 
 def check_weights(weights: Any, ratings: Ratings) -> Ratings:

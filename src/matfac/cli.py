@@ -12,7 +12,6 @@ import numpy as np
 
 from matfac import ExplicitMF, ImplicitMF, Interactions, __version__, load, metrics, show_config
 from matfac._cli_export import add_export
-from matfac._ids import IdIndex
 from matfac._model import FactorModel
 from matfac._titles import add_titles, given_titles
 
@@ -198,35 +197,20 @@ def run_evaluate(args: argparse.Namespace) -> None:
     data = _read(args)
     if model.user_ids_ is None or model.item_ids_ is None:
         raise ValueError(f"{args.model} has no ids: it was fitted on a bare matrix")
-    user = IdIndex(model.user_ids_).lookup(data.user_ids, argument="users", missing="ignore")
-    item = IdIndex(model.item_ids_).lookup(data.item_ids, argument="items", missing="ignore")
-    coo = data.matrix.tocoo()
-    u, i = user[coo.coords[0]], item[coo.coords[1]]
-    known = (u >= 0) & (i >= 0)
-    print(f"{known.sum()} of {len(known)} entries have a user and an item that the model knows")
-    if not known.any():
+    known = data.aligned(model.user_ids_, model.item_ids_).tocoo()
+    print(f"{known.nnz} of {data.nnz} entries have a user and an item that the model knows")
+    if not known.nnz:
         raise ValueError(f"{args.file} shares no user and item with {args.model}")
-    u, i, values = u[known], i[known], coo.data[known]
     if isinstance(model, ExplicitMF):
-        predicted = model.predict(model.user_ids_[u], model.item_ids_[i])
-        print(f"rmse  {metrics.rmse(values, predicted):.5f}")
-        print(f"mae   {metrics.mae(values, predicted):.5f}")
+        users, items = known.coords
+        predicted = model.predict(model.user_ids_[users], model.item_ids_[items])
+        print(f"rmse  {metrics.rmse(known.data, predicted):.5f}")
+        print(f"mae   {metrics.mae(known.data, predicted):.5f}")
         return
-    users, row = np.unique(u, return_inverse=True)
-    order = np.argsort(row, kind="stable")
-    relevant = np.concatenate(([0], np.cumsum(np.bincount(row)))), i[order]
-    lists, _ = model.recommend(model.user_ids_[users], args.k)
-    index = (
-        IdIndex(model.item_ids_)
-        .lookup(lists.ravel(), argument="items", missing="ignore")
-        .reshape(lists.shape)
-    )
-    for name, figure in (
-        ("recall", metrics.recall(index, relevant)),
-        ("ndcg", metrics.ndcg(index, relevant)),
-        ("hit rate", metrics.hit_rate(index, relevant)),
-    ):
-        print(f"{name}@{args.k}  {figure.mean():.5f}")
+    found = metrics.evaluate(model, data, k=args.k, metrics=("recall", "ndcg", "hit_rate"))
+    for name in (f"{metric}@{args.k}" for metric in ("recall", "ndcg", "hit_rate")):
+        print(f"{name}  {found[name]:.5f}")
+    print(f"users  {found['n_users']}")
 
 
 def run_info(args: argparse.Namespace) -> None:

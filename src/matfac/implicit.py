@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from matfac import _core, metrics
+from matfac import _core
 from matfac._als import AlsSolver, Objective
+from matfac._evaluate import list_metrics
 from matfac._fit import FitMixin, FittingSolver
 from matfac._loop import Callback, Validation
 from matfac._model import FactorModel
@@ -244,6 +245,6 @@ class ImplicitMF(FitMixin, FactorModel):
                 n_best=10,
                 n_threads=n_threads,
             )
-            return float(metrics.ndcg(lists, relevant).mean())
+            return float(list_metrics(lists, relevant, 10, n_threads)["ndcg"].mean())
 
         return Validation("ndcg@10", ndcg, higher_is_better=True)

@@ -1,19 +1,29 @@
-"""Metrics of predictions and of lists.
+"""Metrics of predictions, of recommended lists and of whole rankings.
 
-Lists are arrays of shape (n_users, k) of item indices, best first, padded with -1, as
-``recommend`` returns them for a model without ids. The relevant items come as the rows of a sparse
-matrix, or as its (indptr, indices).
+A list's metrics take arrays of shape (n_users, k) of item indices, best first, padded with -1, as
+``recommend`` returns them for a model without ids, and the relevant items as the rows of a sparse
+matrix. `evaluate` makes the lists itself, from a fitted model or from factors.
+
+Conventions, everywhere: equal scores are ranked by the lower item index. A row of the relevant
+items counts every stored entry that is not 0, whatever its value. A list that ends early, k above
+the number of items included, has no hits at the places it lacks. An item listed twice is a hit at
+its first place only. A user without relevant items has the value NaN.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
-Relevant: TypeAlias = "sp.sparray | sp.spmatrix | tuple[NDArray[Any], NDArray[Any]]"
+from matfac._evaluate import covered, evaluate, list_metrics, mean_surprise, surprise
+from matfac._validation import check_integer, check_pattern, check_threads
+
+__all__ = [
+    "average_precision", "coverage", "evaluate", "hit_rate", "mae", "ndcg", "novelty", "precision",
+    "recall", "recall_capped", "reciprocal_rank", "rmse",
+]  # fmt: skip
 
 
 def rmse(truth: ArrayLike, predicted: ArrayLike) -> float:
@@ -47,79 +57,25 @@ def _errors(truth: ArrayLike, predicted: ArrayLike) -> NDArray[np.float64]:
     return a - b
 
 
-def hits(lists: ArrayLike, relevant: Relevant) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Tell which listed items are relevant.
+def hit_rate(lists: ArrayLike, relevant: Any) -> NDArray[np.float64]:
+    """Return 1 for each user with a relevant item in the list, else 0.
 
     Parameters
     ----------
     lists : array-like of int, shape (n_users, k)
-        Item indices, best first; -1 is padding and never a hit.
-    relevant : sparse matrix of n_users rows, or its (indptr, indices)
-        Stored entries are the relevant items.
+        Item indices, best first; -1 is padding.
+    relevant : sparse matrix of shape (n_users, n_items)
+        Entries that are not 0 are the relevant items.
 
     Returns
     -------
-    hit : ndarray of bool, shape (n_users, k)
-    n_relevant : ndarray of int64, shape (n_users,)
-    """
-    array = np.asarray(lists)
-    if array.ndim != 2 or array.dtype.kind not in "iu":
-        raise ValueError(
-            f"lists must be integers of shape (n_users, k), got {array.dtype} {array.shape}"
-        )
-    if isinstance(relevant, tuple):
-        indptr, indices = relevant
-    else:
-        csr: Any = sp.csr_array(relevant)  # type: ignore[call-overload]
-        indptr, indices = csr.indptr, csr.indices
-    if len(indptr) != len(array) + 1:
-        raise ValueError(f"relevant has {len(indptr) - 1} rows, but there are {len(array)} lists")
-    sizes = np.diff(indptr).astype(np.int64)
-    width = int(max(array.max(initial=0), indices.max(initial=0))) + 1
-    rows = np.arange(len(array), dtype=np.int64)
-    wanted = np.sort(np.repeat(rows, sizes) * width + indices)
-    asked = rows[:, None] * width + array
-    at = np.minimum(np.searchsorted(wanted, asked), max(len(wanted) - 1, 0))
-    hit = (wanted[at] == asked) if len(wanted) else np.zeros(array.shape, bool)
-    return hit & (array >= 0), sizes
+    ndarray of shape (n_users,)
+        NaN for a user without relevant items.
 
-
-def ndcg(lists: ArrayLike, relevant: Relevant) -> NDArray[np.float64]:
-    """Return each user's NDCG@k: DCG over the DCG of an ideal list of min(k, n_relevant) hits.
-
-    Gains are 1 for a relevant item, the discount is 1 / log2(rank + 1) with ranks from 1. NaN for a
-    user without relevant items.
-
-    Examples
-    --------
-    >>> import scipy.sparse as sp
-    >>> ndcg([[2, 0, 1]], sp.csr_array([[0, 0, 1]]))
-    array([1.])
-    """
-    hit, sizes = hits(lists, relevant)
-    discount = 1 / np.log2(np.arange(2, hit.shape[1] + 2))
-    ideal = np.concatenate(([0.0], np.cumsum(discount)))[np.minimum(sizes, hit.shape[1])]
-    return _ratio(hit @ discount, ideal)
-
-
-def recall(lists: ArrayLike, relevant: Relevant, *, capped: bool = False) -> NDArray[np.float64]:
-    """Return each user's recall@k: hits over n_relevant or, `capped`, over min(k, n_relevant).
-
-    NaN for a user without relevant items.
-
-    Examples
-    --------
-    >>> import scipy.sparse as sp
-    >>> relevant = sp.csr_array([[0, 0, 1, 1, 1]])
-    >>> recall([[2, 0]], relevant), recall([[2, 0]], relevant, capped=True)
-    (array([0.33333333]), array([0.5]))
-    """
-    hit, sizes = hits(lists, relevant)
-    return _ratio(hit.sum(axis=1), np.minimum(sizes, hit.shape[1]) if capped else sizes)
-
-
-def hit_rate(lists: ArrayLike, relevant: Relevant) -> NDArray[np.float64]:
-    """Return 1 for each user with a relevant item in the list, else 0; NaN without relevant items.
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument.
 
     Examples
     --------
@@ -127,11 +83,156 @@ def hit_rate(lists: ArrayLike, relevant: Relevant) -> NDArray[np.float64]:
     >>> hit_rate([[2, 0], [0, 1]], sp.csr_array([[0, 0, 1], [0, 0, 1]]))
     array([1., 0.])
     """
-    hit, sizes = hits(lists, relevant)
-    return _ratio(np.asarray(hit.any(axis=1)), np.minimum(sizes, 1))
+    return _of_lists("hit_rate", lists, relevant)
 
 
-def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> NDArray[np.float64]:
-    out = np.full(len(denominator), np.nan)
-    np.divide(numerator, denominator, out=out, where=denominator > 0)
-    return out
+def precision(lists: ArrayLike, relevant: Any) -> NDArray[np.float64]:
+    """Return each user's hits over k, the width of the lists; as `hit_rate`.
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> precision([[2, 0]], sp.csr_array([[0, 0, 1]]))
+    array([0.5])
+    """
+    return _of_lists("precision", lists, relevant)
+
+
+def recall(lists: ArrayLike, relevant: Any) -> NDArray[np.float64]:
+    """Return each user's hits over the number of relevant items; as `hit_rate`.
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> recall([[2, 0]], sp.csr_array([[0, 0, 1, 1, 1]]))
+    array([0.33333333])
+    """
+    return _of_lists("recall", lists, relevant)
+
+
+def recall_capped(lists: ArrayLike, relevant: Any) -> NDArray[np.float64]:
+    """Return each user's hits over the most a list of k can hold, min(k, relevant items).
+
+    Parameters, result and errors are those of `hit_rate`.
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> recall_capped([[2, 0]], sp.csr_array([[0, 0, 1, 1, 1]]))
+    array([0.5])
+    """
+    return _of_lists("recall_capped", lists, relevant)
+
+
+def ndcg(lists: ArrayLike, relevant: Any) -> NDArray[np.float64]:
+    """Return each user's NDCG@k: DCG over the DCG of an ideal list of min(k, relevant items) hits.
+
+    Gains are 1 for a relevant item, the discount is 1 / log2(rank + 1) with ranks from 1. As
+    `hit_rate`.
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> ndcg([[2, 0, 1]], sp.csr_array([[0, 0, 1]]))
+    array([1.])
+    """
+    return _of_lists("ndcg", lists, relevant)
+
+
+def average_precision(lists: ArrayLike, relevant: Any) -> NDArray[np.float64]:
+    """Return each user's AP@k, whose mean is MAP@k; as `hit_rate`.
+
+    The sum over the hits of the precision down to each, over min(k, relevant items).
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> average_precision([[2, 0, 1]], sp.csr_array([[0, 1, 1]]))
+    array([0.83333333])
+    """
+    return _of_lists("map", lists, relevant)
+
+
+def reciprocal_rank(lists: ArrayLike, relevant: Any) -> NDArray[np.float64]:
+    """Return 1 over the rank of each user's first hit, 0 without one; the mean is MRR@k.
+
+    Parameters, result and errors are those of `hit_rate`.
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> reciprocal_rank([[2, 0, 1]], sp.csr_array([[0, 1, 0]]))
+    array([0.33333333])
+    """
+    return _of_lists("mrr", lists, relevant)
+
+
+def coverage(lists: ArrayLike, n_items: int) -> float:
+    """Return the share of all items that some list holds.
+
+    Examples
+    --------
+    >>> coverage([[2, 0], [0, -1]], 4)
+    0.5
+    """
+    checked = _check_lists(lists)
+    n_items = check_integer("n_items", n_items, minimum=1)
+    _check_inside(checked, n_items)
+    return covered(checked, n_items)
+
+
+def novelty(lists: ArrayLike, train: Any) -> NDArray[np.float64]:
+    """Return the mean, over each list, of its items' -log2(share of users who have the item).
+
+    Parameters
+    ----------
+    lists : array-like of int, shape (n_lists, k)
+        Item indices; -1 is padding.
+    train : sparse matrix of shape (n_users, n_items)
+        Entries that are not 0 say who has what. An item that nobody has counts as one that one
+        user has.
+
+    Returns
+    -------
+    ndarray of shape (n_lists,)
+        In bits; NaN for a list without items.
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> novelty([[0], [1]], sp.csr_array([[1, 1], [1, 0], [1, 0], [1, 0]]))
+    array([0., 2.])
+    """
+    checked = _check_lists(lists)
+    pattern = check_pattern(train, "train")
+    _check_inside(checked, train.shape[1])
+    return mean_surprise(checked, surprise(pattern, train.shape[1]))
+
+
+def _of_lists(name: str, lists: ArrayLike, relevant: Any) -> NDArray[np.float64]:
+    checked = _check_lists(lists)
+    pattern = check_pattern(relevant, "relevant")
+    if len(pattern[0]) != len(checked) + 1:
+        raise ValueError(
+            f"relevant has {len(pattern[0]) - 1} rows, but there are {len(checked)} lists"
+        )
+    return list_metrics(checked, pattern, checked.shape[1], check_threads(None))[name]
+
+
+def _check_lists(lists: ArrayLike) -> NDArray[np.int32]:
+    array = np.asarray(lists)
+    if array.ndim != 2 or array.shape[1] < 1 or array.dtype.kind not in "iu":
+        raise ValueError(
+            f"lists must be item indices of shape (n_users, k), got {array.dtype} {array.shape}"
+        )
+    if array.size and not -1 <= array.min() <= array.max() < 2**31:
+        raise ValueError(
+            "lists must hold item indices, or -1 for padding, got values from "
+            f"{array.min()} to {array.max()}"
+        )
+    return np.ascontiguousarray(array, np.int32)
+
+
+def _check_inside(lists: NDArray[np.int32], n_items: int) -> None:
+    if lists.size and lists.max() >= n_items:
+        raise ValueError(f"lists holds item {lists.max()}, but there are {n_items} items")

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from matfac._reference_lists import ndcg_at_k, recall_at_k, rmse, top_k
+from matfac._reference_lists import auc, list_metrics, novelty, rmse, top_k
 from matfac._reference_rows import (
     Array,
     Csr,
@@ -43,7 +43,7 @@ __all__ = ["Csr", "Factors", "RowProblems", "entry_counts", "row_ridge", "transp
 __all__ += ["explicit_half_sweep", "implicit_half_sweep", "solve_rows_cg", "solve_rows_exact"]
 __all__ += ["explicit_gradient", "explicit_objective", "implicit_gradient", "implicit_objective"]
 __all__ += ["SgdState", "sgd_epoch"]
-__all__ += ["ndcg_at_k", "predict", "recall_at_k", "rmse", "top_k"]
+__all__ += ["auc", "list_metrics", "novelty", "predict", "rmse", "top_k"]
 
 Float = NDArray[np.float64]
 
