@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import matfac
-from matfac import ExplicitMF, ImplicitMF, RatingRegressor
+from matfac import ExplicitMF, ImplicitMF, LowRankMF, RatingRegressor
 
 ONE_NUMBER_PER_ROW = "predict answers users x items: the check wants one number per row"
 
@@ -22,10 +22,14 @@ ESTIMATORS = [
     ExplicitMF(n_factors=3, n_iter=5, dtype="float64", cg_steps=None),
     ImplicitMF(n_factors=3, n_iter=5),
     ImplicitMF(n_factors=3, n_iter=5, alpha=10.0, reg=1.0),
+    LowRankMF(n_factors=2),
+    LowRankMF(n_factors=1, nonnegative=True),
 ]
 
 
 def expected_failures(estimator: Any) -> dict[str, str]:
+    if isinstance(estimator, LowRankMF):
+        return {}
     return {
         "check_estimator_sparse_array": ONE_NUMBER_PER_ROW,
         "check_estimator_sparse_matrix": ONE_NUMBER_PER_ROW,

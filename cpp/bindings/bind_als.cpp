@@ -21,7 +21,7 @@ py::tuple half_sweep(const Csr<T>& csr, const std::string& loss, double mean, do
                      std::int64_t k, Array<T> fixed, Array<T> solved,
                      const MaybeArray<T>& fixed_bias, MaybeArray<T> solved_bias,
                      const Array<T>& ridge, const MaybeArray<T>& fixed_weight, int cg_steps,
-                     double tolerance, bool keep_basis, int n_threads) {
+                     double tolerance, bool nonnegative, bool keep_basis, int n_threads) {
     HalfSweep<T> sweep;
     sweep.ratings = csr.view;
     sweep.loss = loss_named(loss);
@@ -48,6 +48,9 @@ py::tuple half_sweep(const Csr<T>& csr, const std::string& loss, double mean, do
     if (cg_steps < 0) refuse("cg_steps", "must not be negative");
     sweep.cg_steps = cg_steps;
     sweep.tolerance = tolerance;
+    if (nonnegative && (cg_steps != 0 || sweep.loss != Loss::ratings || sweep.fixed_bias != nullptr))
+        refuse("nonnegative", "goes with loss 'ratings', cg_steps=0 and no biases");
+    sweep.nonnegative = nonnegative;
     sweep.keep_basis = keep_basis;
     sweep.n_threads = checked_threads(n_threads);
     Interruptible call;
@@ -89,8 +92,8 @@ void bind(py::module_& m) {
           py::arg("fixed_bias").noconvert() = py::none(),
           py::arg("solved_bias").noconvert() = py::none(), py::arg("ridge").noconvert(),
           py::arg("fixed_weight").noconvert() = py::none(), py::arg("cg_steps"),
-          py::arg("tolerance") = 0.0, py::arg("keep_basis") = false,
-          py::arg("n_threads"),
+          py::arg("tolerance") = 0.0, py::arg("nonnegative") = false,
+          py::arg("keep_basis") = false, py::arg("n_threads"),
           "Solve every row of one side; returns the objective but for the fixed side's ridge, "
           "and the solved side's ridge part.");
     m.def("loss_value", &loss_of<T>, py::arg("csr"), py::kw_only(), py::arg("loss"),

@@ -93,6 +93,7 @@ private:
             p.scale = static_cast<T>(s_.loss == Loss::ials ? s_.alpha : 1.0);
             p.precondition_scale = p.scale;
         }
+        p.nonnegative = s_.nonnegative;
         p.bias = s_.fixed_bias != nullptr;
         p.bias_ridge = p.bias ? p.ridge : T(0);
         return p;

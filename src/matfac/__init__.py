@@ -11,6 +11,7 @@ from matfac._persistence import load
 from matfac.explicit import ExplicitMF
 from matfac.implicit import ImplicitMF
 from matfac.interactions import Interactions
+from matfac.lowrank import LowRankMF
 from matfac.pairs import RatingRegressor
 
 __version__ = _version("matfac")
@@ -20,6 +21,7 @@ __all__ = [
     "ExplicitMF",
     "ImplicitMF",
     "Interactions",
+    "LowRankMF",
     "RatingRegressor",
     "__version__",
     "datasets",

@@ -73,6 +73,7 @@ def half_sweep(
     fixed_weight: Floats | None = None,
     cg_steps: int,
     tolerance: float = 0.0,
+    nonnegative: bool = False,
     keep_basis: bool = False,
     n_threads: int,
 ) -> tuple[float, float]: ...

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from matfac._reference_lists import auc, list_metrics, novelty, rmse, top_k
+from matfac._reference_lowrank import soft_impute, weighted_half_sweep, weighted_objective
 from matfac._reference_rows import (
     Array,
     Csr,
@@ -44,6 +45,7 @@ __all__ += ["explicit_half_sweep", "implicit_half_sweep", "solve_rows_cg", "solv
 __all__ += ["explicit_gradient", "explicit_objective", "implicit_gradient", "implicit_objective"]
 __all__ += ["SgdState", "sgd_epoch"]
 __all__ += ["auc", "list_metrics", "novelty", "predict", "rmse", "top_k"]
+__all__ += ["soft_impute", "weighted_half_sweep", "weighted_objective"]
 
 Float = NDArray[np.float64]
 

@@ -30,6 +30,7 @@ struct HalfSweep {
     const T* fixed_weight = nullptr;  // ratings with cg_steps: entries per fixed row
     int cg_steps = 0;                 // 0: exact, by Cholesky
     double tolerance = 0;             // conjugate gradient ends early at this reduction (squared)
+    bool nonnegative = false;         // solved factors >= 0: exact, ratings, without biases
     bool keep_basis = false;          // true: fixed stays as it is and solved comes in its basis
     int n_threads = 1;
 };

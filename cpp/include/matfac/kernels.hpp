@@ -25,6 +25,7 @@ struct RowProblem {
     bool bias = false;
     T bias_ridge = 0;
     T bias_curvature = 0;  // preconditioner of the bias: sum_j c_j + bias_ridge
+    bool nonnegative = false;  // x >= 0: by row_gram and row_solve alone, and without a bias
 };
 
 template <class T>

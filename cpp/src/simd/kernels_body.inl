@@ -7,6 +7,7 @@ MF_INLINE double root(double x) { return __builtin_sqrt(x); }
 #include "vec.inl"
 #include "gemm.inl"
 #include "cholesky.inl"
+#include "nonnegative.inl"
 #include "rows.inl"
 #include "sgd.inl"
 
