@@ -44,9 +44,13 @@ def _line(duel: Duel) -> str:
     theirs, ours = duel.peer_runs, duel.own_runs
     iterations = f"{theirs[0].n_iter}, {ours[0].n_iter if ours else 'none'}"
     rates = [[run.per_iteration for run in runs] for runs in (theirs, ours or duel.searched)]
-    goal = f"{duel.target:.6g} {duel.task.goal}"
-    cells = [duel.case, f"{duel.peer} {duel.version}", *_compared(*rates), goal, iterations]
-    cells += _compared([run.seconds for run in theirs], [run.seconds for run in ours])
+    rate = "" if theirs[0].rate is None else f", rate {theirs[0].rate:g}"
+    cells = [duel.case, f"{duel.peer} {duel.version}{rate}", *_compared(*rates)]
+    if duel.task.goal:
+        cells += [f"{duel.target:.6g} {duel.task.goal}", iterations]
+        cells += _compared([run.seconds for run in theirs], [run.seconds for run in ours])
+    else:
+        cells += ["another objective", iterations, "", "", ""]
     theirs_mb, ours_mb = _memory(theirs), _memory(ours or duel.searched)
     cells += [f"{theirs_mb[0]:.0f}", f"{ours_mb[0]:.0f}", f"{theirs_mb[0] / ours_mb[0]:.2f}x"]
     cells.append("" if duel.load is None else f"{duel.load:.1f}")
@@ -79,7 +83,7 @@ def text(
         *(_line(duel) for duel in duels),
         "",
         (
-            "implicit and irspack tell the seconds of each iteration; of cmfrec and LIBMF it is "
+            "implicit, irspack and LensKit tell the seconds of each iteration; of the others it is "
             "the fit's by their number."
         ),
     ]
@@ -109,7 +113,7 @@ def plot(chosen: argparse.Namespace, duels: list[Duel]) -> None:
             axis.plot(*zip(*points, strict=True), "o-", ms=4, label=label)
         axis.set_title(name, fontsize=10)
         axis.set_xlabel("seconds of the whole fit", fontsize=8)
-        axis.set_ylabel(shown[0].task.goal, fontsize=8)
+        axis.set_ylabel(shown[0].task.goal or "held-out RMSE", fontsize=8)
         axis.set_xlim(left=0)
         axis.tick_params(labelsize=7)
         axis.legend(fontsize=8)

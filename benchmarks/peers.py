@@ -14,53 +14,21 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-import cases
 import machine
 import peer_report
 from matfac import reference
-from matfac.datasets import planted_ratings
+from peer_tasks import NAMES, OWN, REAL, TASKS, Data, Task, planted, real
 
 CHILD = Path(__file__).with_name("peer_child.py")
 LIBMF = "MATFAC_LIBMF"
-OWN = "matfac"
-TEST_SHARE = 0.1
-
-
-@dataclass(frozen=True)
-class Task:
-    """A model, its peers, and the settings of both sides."""
-
-    key: str
-    title: str
-    peers: tuple[str, ...]
-    goal: str
-    n_iter: dict[str, int]  # the peers', and where the search for matfac's begins
-    shared: dict[str, float]
-    rate: dict[str, float] = field(default_factory=dict)
-
-
-TASKS = (
-    Task(
-        "implicit", "implicit ALS", ("implicit", "irspack", "cmfrec"), "objective",
-        {"peer": 10, OWN: 10}, {"reg": 1.0, "alpha": 10.0},
-    ),
-    Task(
-        "explicit", "explicit ALS", ("cmfrec",), "objective", {"peer": 10, OWN: 10}, {"reg": 0.05}
-    ),
-    Task(
-        "sgd", "explicit SGD", ("libmf",), "held-out RMSE", {"peer": 20, OWN: 8}, {"reg": 0.05},
-        {"peer": 0.1, OWN: 2.0},
-    ),
-)  # fmt: skip
-NAMES = tuple(dict.fromkeys(name for task in TASKS for name in task.peers))
 
 
 @dataclass
@@ -74,6 +42,7 @@ class Run:
     objectives: list[float]
     peak_mb: float
     reached: float | None = None
+    rate: float | None = None
 
     @property
     def per_iteration(self) -> float:
@@ -100,38 +69,30 @@ class Duel:
 class Field:
     """One task on one matrix, on disk for the children."""
 
-    def __init__(self, task: Task, size: int, chosen: argparse.Namespace, folder: Path) -> None:
+    def __init__(self, task: Task, data: Data, chosen: argparse.Namespace, folder: Path) -> None:
         self.task, self.chosen, self.folder = task, chosen, folder
         self.own: dict[int, Run] = {}
-        if task.key == "implicit":
-            case = cases.clicks(size)
-            train = sp.csr_array((case.csr[2], case.csr[1], case.csr[0]), shape=case.shape)
-        else:
-            users, items = cases.shape_of(size)
-            entries = round(size / (1 - TEST_SHARE))
-            made = planted_ratings(
-                users, items, entries, rank=cases.RANK, test_fraction=TEST_SHARE, seed=cases.SEED
-            )
-            train, self.test = made.train, made.test.tocoo()
+        train, self.test = data.train, data.test
         train.sort_indices()
-        self.name = f"{task.title} {cases.size_name(size)}"
+        self.name = f"{task.title} {data.name}"
         self.csr = train.indptr.astype(np.int64), train.indices, train.data
         narrow = train.data, train.indices.astype(np.int32), train.indptr.astype(np.int32)
         sp.save_npz(folder / "train.npz", sp.csr_matrix(narrow, train.shape), compressed=False)
 
-    def fit(self, name: str, n_iter: int, evaluate: bool = True) -> Run:
+    def fit(self, name: str, n_iter: int, evaluate: bool = True, rate: float | None = None) -> Run:
         """Run a child."""
-        side = OWN if name == OWN else "peer"
+        if rate is None and self.task.rates:
+            rate = self.task.rates[OWN if name == OWN else "peer"][0]
         out = self.folder / "factors.npz"
         settings: dict[str, Any] = {
             "peer": name, "task": self.task.key, "n_iter": n_iter, "d": self.chosen.d,
             "threads": self.chosen.threads, "seed": 1, "train": str(self.folder / "train.npz"),
             "out": str(out), "library": os.environ.get(LIBMF, ""), **self.task.shared,
         }  # fmt: skip
-        if self.task.rate:
-            settings["rate"] = self.task.rate[side]
+        if rate is not None:
+            settings["rate"] = rate
         told = child(interpreter(name, self.chosen), settings, self.chosen.threads)
-        run = Run(name, n_iter, **told)
+        run = Run(name, n_iter, **told, rate=rate)
         if evaluate:
             run.reached = self.value(out)
         print(
@@ -146,27 +107,30 @@ class Field:
             arrays = {name: saved[name] for name in saved.files}
         mean = float(arrays.pop("mean", 0.0))
         model = reference.Factors(**arrays, mean=mean)
-        if self.task.key == "sgd":
+        if self.task.goal != "objective":
+            assert self.test is not None
             scores = reference.predict(self.test.coords[0], self.test.coords[1], model)
             scores[np.isnan(scores)] = self.csr[2].mean(dtype=np.float64)  # of rows without entries
             return float(np.sqrt(np.mean((scores - self.test.data) ** 2)))
-        if self.task.key == "implicit":
-            return reference.implicit_objective(self.csr, model, exponent=0.0, **self.task.shared)
-        return reference.explicit_objective(self.csr, model, exponent=1.0, **self.task.shared)
+        return reference.implicit_objective(self.csr, model, exponent=0.0, **self.task.shared)
 
     def duel(self, peer: str, version: str) -> Duel:
         """The peer, the search for matfac's iterations, then both again in turn."""
-        first = self.fit(peer, self.task.n_iter["peer"])
+        rates: tuple[float | None, ...] = self.task.rates.get("peer", (None,))
+        tried = [self.fit(peer, self.task.n_iter["peer"], rate=rate) for rate in rates]
+        first = min(tried, key=lambda run: run.reached or 0.0)
         assert first.reached is not None
         best = self.fewest(first.reached)
         peer_runs, own_runs = [first], [] if best is None else [self.own[best]]
         for _ in range(self.chosen.repeats - 1):
             if best is not None:
                 own_runs.append(self.fit(OWN, best, evaluate=False))
-            peer_runs.append(self.fit(peer, first.n_iter, evaluate=False))
+            peer_runs.append(self.fit(peer, first.n_iter, evaluate=False, rate=first.rate))
         load = machine.load()
         shorter = sorted({max(1, round(first.n_iter * share)) for share in self.chosen.curve})
-        curve = [self.fit(peer, n_iter) for n_iter in shorter if n_iter < first.n_iter]
+        curve = [
+            self.fit(peer, n_iter, rate=first.rate) for n_iter in shorter if n_iter < first.n_iter
+        ]
         searched = [self.own[n_iter] for n_iter in sorted(self.own)]
         return Duel(
             self.name, self.task, peer, version, first.reached, peer_runs, own_runs, searched,
@@ -183,6 +147,9 @@ class Field:
             return reached is not None and reached <= target
 
         start = self.task.n_iter[OWN]
+        if not self.task.goal:
+            self.own[start] = self.fit(OWN, start)
+            return start
         low, high = (1, start) if reaches(start) else (start + 1, 3 * start)
         if low == 1 and self.task.goal == "objective":
             # The last exact half sweep ends between this iteration's objective and the next one's.
@@ -232,18 +199,27 @@ def versions(chosen: argparse.Namespace) -> dict[str, str | None]:
     return found
 
 
+def data_sets(task: Task, chosen: argparse.Namespace) -> Iterator[Data]:
+    """Every matrix asked for that the task is for, one at a time."""
+    for size in chosen.sizes:
+        yield planted(task, size)
+    for name in chosen.data:
+        if task.key in REAL[name]:
+            yield real(name)
+
+
 def main(chosen: argparse.Namespace) -> int:
-    """Every task of every size against every peer that is there; return 1 where a fit failed."""
+    """Every task on all its data against every peer that is there; return 1 where a fit failed."""
     there = versions(chosen)
     duels: list[Duel] = []
     failures: list[str] = []
-    for size in chosen.sizes:
-        for task in TASKS:
-            present = [name for name in task.peers if there[name] is not None]
-            if not present:
-                continue
+    for task in (TASKS[key] for key in chosen.tasks):
+        present = [name for name in task.peers if there[name] is not None]
+        if not present:
+            continue
+        for data in data_sets(task, chosen):
             with tempfile.TemporaryDirectory() as folder:
-                arena = Field(task, size, chosen, Path(folder))
+                arena = Field(task, data, chosen, Path(folder))
                 for name in present:
                     try:
                         duels.append(arena.duel(name, str(there[name])))

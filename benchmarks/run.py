@@ -3,7 +3,8 @@
     python benchmarks/run.py                      # 100k, 1M and 10M entries, d = 64
     python benchmarks/run.py --quick              # 100k, two repeats
     python benchmarks/run.py --sizes 1M --solvers sgd implicit-cg
-    python benchmarks/run.py --peers              # against implicit, irspack, cmfrec and LIBMF
+    python benchmarks/run.py --peers              # against implicit, irspack, cmfrec, ...
+    python benchmarks/run.py --peers --tasks implicit --sizes 20M --data gowalla --d 128
 
 All start from the same factors and sweep in turn, A B C A B C. Objectives are computed in float64
 by `matfac.reference` after every sweep, outside the time; the run fails where they differ at the
@@ -31,6 +32,7 @@ import measure
 import peers
 import report
 from matfac._validation import default_threads
+from peer_tasks import NAMES, REAL, TASKS
 from problem import SOLVERS, Competitor, Problem
 
 # A module per group of competitors, each with `competitors(problem, threads)`; the core is first.
@@ -42,7 +44,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sizes", nargs="+", default=["100k", "1M", "10M"], help="entries")
+    parser.add_argument("--sizes", nargs="*", default=["100k", "1M", "10M"], help="entries")
     parser.add_argument("--d", type=int, default=64, help="length of the factors")
     parser.add_argument("--threads", type=int, default=default_threads())
     parser.add_argument("--repeats", type=int, default=5, help="timed sweeps, after one to warm up")
@@ -50,6 +52,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--solvers", nargs="+", choices=SOLVERS, default=list(SOLVERS))
     parser.add_argument("--quick", action="store_true", help="100k entries, two repeats")
     parser.add_argument("--peers", action="store_true", help="other packages, whole fits")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="of --peers")
+    parser.add_argument(
+        "--data", nargs="+", choices=REAL, default=[], help="real sets of --peers, besides --sizes"
+    )
     parser.add_argument(
         "--peer-python", metavar="NAME=PATH", action="append", default=[],
         help="the interpreter that has a peer",
@@ -60,8 +66,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )  # fmt: skip
     chosen = parser.parse_args(arguments)
     chosen.peer_python = dict(pair.partition("=")[::2] for pair in chosen.peer_python)
-    if not set(chosen.peer_python) <= set(peers.NAMES):
-        parser.error(f"--peer-python takes NAME=PATH, NAME one of {', '.join(peers.NAMES)}")
+    if not set(chosen.peer_python) <= set(NAMES):
+        parser.error(f"--peer-python takes NAME=PATH, NAME one of {', '.join(NAMES)}")
     if chosen.quick:
         chosen.sizes, chosen.repeats = ["100k"], 2
     if min(chosen.repeats, chosen.d, chosen.threads) < 1:
