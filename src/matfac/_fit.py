@@ -6,9 +6,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from matfac import _engine, _loop
+from matfac import _engine, _loop, _memory
 from matfac._als import Objective
 from matfac._engine import Floats
+from matfac._memory import MemoryEstimate
 from matfac._validation import (
     Ratings,
     check_dtype,
@@ -54,6 +55,53 @@ class FitMixin:
 
     def _metric(self, solver: FittingSolver, train: Ratings, held_out: Ratings) -> _loop.Validation:
         raise NotImplementedError
+
+    def estimate_memory(self, n_users: int, n_items: int, nnz: int) -> MemoryEstimate:
+        """Tell how much memory `fit` will need at its peak, before there is a matrix.
+
+        Parameters
+        ----------
+        n_users, n_items : int
+            The shape of X.
+        nnz : int
+            Its stored entries.
+
+        Returns
+        -------
+        MemoryEstimate
+            In bytes; prints as a table. The interpreter and its packages, about 150 MB, are not in
+            it, nor entry weights, nor X itself where it is of another format or dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the argument.
+
+        Examples
+        --------
+        >>> from matfac import ImplicitMF
+        >>> print(ImplicitMF(n_factors=64).estimate_memory(480_000, 17_800, 100_000_000))
+        matrix           803.8 MB
+        arranged         800.1 MB
+        factors          127.4 MB
+        snapshots        127.4 MB
+        total          1,858.9 MB
+        """
+        self._check_shared()
+        sizes = {"n_users": n_users, "n_items": n_items, "nnz": nnz}
+        m, n, nnz = (check_integer(name, size, minimum=1) for name, size in sizes.items())
+        itemsize = check_dtype(self.dtype).itemsize
+        arranged, factors = self._working_bytes(m, n, nnz, itemsize)
+        snapshots = factors
+        if self.early_stopping:
+            snapshots += factors
+            arranged += _memory.csr_bytes(m, nnz, itemsize)
+        return MemoryEstimate(_memory.csr_bytes(m, nnz, itemsize), arranged, factors, snapshots)
+
+    def _working_bytes(self, m: int, n: int, nnz: int, itemsize: int) -> tuple[int, int]:
+        """Return the bytes of the entries as the solver arranges them, and of its tables."""
+        factors = _memory.table_bytes(m + n, self.n_factors, itemsize)
+        return _memory.csr_bytes(n, nnz, itemsize), factors
 
     def _check_shared(self) -> None:
         check_integer("n_factors", self.n_factors, minimum=1)

@@ -17,6 +17,7 @@ Plan: TypeAlias = "_core.SgdPlanFloat32 | _core.SgdPlanFloat64"
 
 # Columns of the per-row state that the core keeps beside the factors (SgdRow).
 BIAS, GRADIENT_SUM, DECAY = 0, 1, 2
+STATE = 4
 
 # A row's first steps are those of a row that has met this many typical ratings already.
 HEAD_START = 100.0
@@ -66,15 +67,15 @@ class SgdSolver:
         dtype = ratings.values.dtype
         m, n = ratings.shape
         self._plan = make_plan(ratings.core, k, seed, n_threads)
-        variance = float(np.var(ratings.values, dtype=np.float64))
+        variance = ratings.variance
         # Biases move in units of the ratings, factors do not.
         self._scale = np.sqrt(variance) if variance > 0 else 1.0
-        item_sums = np.bincount(ratings.indices, ratings.weights, minlength=n)
+        item_sums = ratings.column_sums
         self.tables: dict[str, Floats] = {
             "users": random_table(m, k, init_std, dtype, generator),
             "items": random_table(n, k, init_std, dtype, generator),
             "user_rows": self._rows(ratings.row_sums, dtype),
-            "item_rows": self._rows(item_sums.astype(np.float64), dtype),
+            "item_rows": self._rows(item_sums, dtype),
         }
         user_ridge, item_ridge = (
             (objective.reg * np.where(c > 0, c, 1.0) ** objective.reg_exponent).astype(dtype)
@@ -86,7 +87,7 @@ class SgdSolver:
         self.limit = 1e3 * self._scale**2 * max(self._weight, 1.0)
 
     def _rows(self, sums: Floats, dtype: np.dtype[np.floating]) -> Floats:
-        rows = np.zeros((len(sums), 4), dtype)
+        rows = np.zeros((len(sums), STATE), dtype)
         rows[:, GRADIENT_SUM] = HEAD_START * self._scale**2
         # n visits decay a row by n times this: together the objective's n^exponent.
         rows[:, DECAY] = self.objective.reg * np.where(sums > 0, sums, 1.0) ** (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import numbers
 import os
@@ -20,6 +21,11 @@ from matfac import _core, _engine
 from matfac._engine import Csr, Floats
 
 MAX_ROWS = 2**31 - 1
+# Entries that a sum over all of them converts at a time.
+PIECE = 1 << 17
+
+# Entries that a sum over all of them converts at a time.
+PIECE = 1 << 17
 
 
 def check_integer(name: str, value: Any, *, minimum: int) -> int:
@@ -122,12 +128,44 @@ class Ratings:
         """Entries per row, or the row's sum of weights where there are weights."""
         return self._sums(self.indptr, self.weights)
 
+    @property
+    def mean(self) -> float:
+        """The (weighted) mean of the values."""
+        if self.weights is None:
+            return float(self.values.mean(dtype=np.float64))
+        weighted = np.einsum("i,i", self.values, self.weights, dtype=np.float64)
+        return float(weighted / self.weights.sum(dtype=np.float64))
+
+    @property
+    def variance(self) -> float:
+        """The variance of the values, a piece at a time: no copy of them is made."""
+        mean = self.values.mean(dtype=np.float64)
+        pieces = (self.values[at : at + PIECE] - mean for at in range(0, self.nnz, PIECE))
+        return sum(float(np.square(piece).sum(dtype=np.float64)) for piece in pieces) / self.nnz
+
+    @property
+    def column_sums(self) -> Floats:
+        """Entries per column, or their sum of weights, a piece at a time."""
+        sums = np.zeros(self.shape[1])
+        for at in range(0, self.nnz, PIECE):
+            part = slice(at, at + PIECE)
+            weights = None if self.weights is None else self.weights[part]
+            sums += np.bincount(self.indices[part], weights, minlength=len(sums))
+        return sums
+
     @staticmethod
     def _sums(indptr: NDArray[np.int64], weights: Floats | None) -> NDArray[np.float64]:
         if weights is None:
             return np.diff(indptr).astype(np.float64)
-        running = np.concatenate(([0.0], np.cumsum(weights, dtype=np.float64)))
-        return np.asarray(np.diff(running[indptr]))
+        sums = np.zeros(len(indptr) - 1)
+        filled = np.flatnonzero(np.diff(indptr))
+        begins = indptr[filled]
+        cuts = np.unique(np.searchsorted(begins, [*range(0, len(weights), PIECE), len(weights)]))
+        for first, last in itertools.pairwise(cuts):
+            part = weights[begins[first] : indptr[filled[last - 1] + 1]]
+            at = begins[first:last] - begins[first]
+            sums[filled[first:last]] = np.add.reduceat(part, at, dtype=np.float64)
+        return sums
 
     def rows(self, index: NDArray[np.integer[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Return indptr and indices of the chosen rows."""

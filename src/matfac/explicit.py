@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from matfac import _core
+from matfac import _core, _memory
 from matfac._als import AlsSolver, Objective
 from matfac._fit import FitMixin, FittingSolver
 from matfac._loop import Callback, Validation
 from matfac._model import FactorModel
+from matfac._sgd import STATE as SGD_STATE
 from matfac._sgd import SgdSolver
 from matfac._validation import (
     Ratings,
@@ -211,9 +212,7 @@ class ExplicitMF(FitMixin, FactorModel):
         return Objective("ratings", self.reg, self.reg_exponent, mean=self.mean_)
 
     def _make_solver(self, ratings: Ratings) -> AlsSolver | SgdSolver:
-        weights = ratings.weights
-        mean = float(np.average(ratings.values.astype(np.float64), weights=weights))
-        objective = Objective("ratings", self.reg, self.reg_exponent, mean=mean)
+        objective = Objective("ratings", self.reg, self.reg_exponent, mean=ratings.mean)
         seed = seed_of(self.random_state)
         generator = np.random.default_rng(seed)
         n_threads = check_threads(self.n_threads)
@@ -241,6 +240,15 @@ class ExplicitMF(FitMixin, FactorModel):
             seed=seed,
             generator=generator,
         )
+
+    def _working_bytes(self, m: int, n: int, nnz: int, itemsize: int) -> tuple[int, int]:
+        arranged, factors = super()._working_bytes(m, n, nnz, itemsize)
+        if self.solver == "sgd":
+            arranged = _memory.plan_bytes(m, n, nnz, self.n_factors, itemsize)
+            factors += (m + n) * SGD_STATE * itemsize
+        elif self.fit_bias:
+            factors += (m + n) * itemsize
+        return arranged, factors
 
     def _metric(self, solver: FittingSolver, train: Ratings, held_out: Ratings) -> Validation:
         users = np.repeat(np.arange(held_out.shape[0], dtype=np.int32), np.diff(held_out.indptr))

@@ -1,0 +1,62 @@
+"""What a fit will need of memory, counted before it begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+INDEX, POINTER = 4, 8  # bytes of the core's column indices and row pointers
+SGD_BAND = 512 << 10  # bytes of item factors in an SGD block; see sgd_plan.cpp
+SGD_LEAST_BANDS, SGD_MOST_BANDS = 16, 256
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Peak memory of a fit in bytes, the matrix included, the interpreter not.
+
+    Attributes
+    ----------
+    matrix : int
+        X as the core reads it: CSR, with the estimator's dtype and 32-bit column indices. Where X
+        is just that, it is not copied.
+    arranged : int
+        The same entries by item, or in the blocks of SGD; with early stopping, the training part.
+    factors : int
+        Factors, biases and per-row state.
+    snapshots : int
+        Copies of them, which Ctrl-C and early stopping go back to.
+    """
+
+    matrix: int
+    arranged: int
+    factors: int
+    snapshots: int
+
+    @property
+    def total(self) -> int:
+        return self.matrix + self.arranged + self.factors + self.snapshots
+
+    def __str__(self) -> str:
+        parts = {**vars(self), "total": self.total}
+        return "\n".join(f"{name:<10}{size / 1e6:>12,.1f} MB" for name, size in parts.items())
+
+
+def csr_bytes(n_rows: int, nnz: int, itemsize: int) -> int:
+    """Return the bytes of a CSR matrix in the core's types."""
+    return nnz * (INDEX + itemsize) + (n_rows + 1) * POINTER
+
+
+def table_bytes(n_rows: int, k: int, itemsize: int) -> int:
+    """Return the bytes of a padded table of factors."""
+    return n_rows * -(-k // 16) * 16 * itemsize
+
+
+def plan_bytes(n_users: int, n_items: int, nnz: int, k: int, itemsize: int) -> int:
+    """Return the bytes of SGD's blocks: the entries, and where each user's run begins."""
+    by_cache = -(-table_bytes(n_items, k, itemsize) // SGD_BAND)
+    bands = max(by_cache, SGD_LEAST_BANDS)
+    bands = int(np.clip(min(bands, int((nnz / 1000) ** 0.5)), 1, SGD_MOST_BANDS))
+    per_user = nnz / max(n_users, 1)
+    runs = n_users * bands * (1 - (1 - 1 / bands) ** per_user) if bands > 1 else n_users
+    return int(nnz * (INDEX + itemsize) + runs * (INDEX + POINTER))
