@@ -161,6 +161,14 @@ def test_recommend_is_the_brute_force_order(case: Any) -> None:
     assert sorted(everything[0]) == list(range(90))
 
 
+def test_predict_broadcasts_ids() -> None:
+    named = matfac.Interactions(RATINGS, [f"u{i:03}" for i in range(120)], np.arange(90) + 7)
+    model = ExplicitMF(n_factors=2, random_state=0).fit(named)
+    table = model.predict([["u003"], ["u001"]], [7, 9, 96])
+    assert table.shape == (2, 3)
+    np.testing.assert_array_equal(table[1], [model.predict("u001", i) for i in (7, 9, 96)])
+
+
 def test_short_lists_are_padded() -> None:
     model = ImplicitMF(n_factors=2, random_state=0).fit(CLICKS)
     lists, scores = model.recommend([0], k=100)

@@ -44,9 +44,10 @@ class Serving:
     def _lookup(self, values: ArrayLike, side: str) -> NDArray[np.int32]:
         """Turn ids, or indices where the model has no ids, into checked indices."""
         index = self._user_index if side == "users" else self._item_index
-        if index is not None:
-            return index.lookup(np.asarray(values), argument=side).astype(np.int32)
         array = np.asarray(values)
+        if index is not None:
+            found = index.lookup(array.ravel(), argument=side).astype(np.int32)
+            return found.reshape(array.shape)
         if array.size == 0:
             return np.zeros(array.shape, np.int32)
         if array.dtype.kind not in "iu":
