@@ -362,15 +362,16 @@ def test_require(path: Path) -> None:
 # ---------------------------------------------------------------- strings
 
 
-@given(st.lists(st.text(max_size=6).map(lambda text: text.rstrip("\0"))))
+@given(st.lists(st.text(max_size=6)) | st.lists(st.text(st.characters(codec="ascii"), max_size=6)))
 @settings(deadline=None)
 def test_strings_go_round(texts: list[str]) -> None:
-    packed = model_io.pack_strings("ids", np.array(texts, dtype=str))
+    strings = np.array(texts, dtype=str)  # without zeros at the end of a text
+    packed = model_io.pack_strings("ids", strings)
     assert packed["ids.bytes"].dtype == np.uint8
     assert packed["ids.offsets"].dtype == np.int64
     unpacked = model_io.unpack_strings(packed, "ids", path="x")
     assert unpacked.dtype.kind == "U"
-    assert unpacked.tolist() == texts
+    assert unpacked.tolist() == strings.tolist()
 
 
 def test_lone_surrogates_go_round() -> None:

@@ -106,6 +106,7 @@ def _set_arrays(
         ids = arrays.get(f"{side}_ids")
         if ids is None and f"{side}_ids.bytes" in arrays:
             ids = model_io.unpack_strings(arrays, f"{side}_ids", path=path)
+            ids.flags.writeable = False  # so that the index need not copy them
         for what, array in (("bias", bias), ("ids", ids)):
             if array is not None and array.shape != (len(factors),):
                 raise ValueError(f"{path} is damaged: {side}_{what} does not fit {side}_factors")

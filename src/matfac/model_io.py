@@ -299,11 +299,21 @@ def unpack_strings(arrays: Arrays, name: str, *, path: Path_) -> NDArray[np.str_
     sound = len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == len(data)
     if not sound or (offsets[1:] < offsets[:-1]).any():
         _damaged(path, f"the offsets of {name!r} do not fit its bytes")
-    bounds = offsets.tolist()
     try:
+        if data.isascii():
+            return _unpack_ascii(data, np.diff(offsets))
+        bounds = offsets.tolist()
         strings = [data[a:b].decode("utf-8", "surrogatepass") for a, b in pairwise(bounds)]
         return np.array(strings, dtype=np.str_)
     except UnicodeDecodeError:
         _damaged(path, f"{name!r} is not UTF-8")
     except MemoryError:
         _damaged(path, f"the strings of {name!r} do not fit in memory")
+
+
+def _unpack_ascii(data: bytes, lengths: NDArray[np.int64]) -> NDArray[np.str_]:
+    """Decode ASCII strings without making each one a Python object."""
+    width = max(1, int(lengths.max(initial=0)))
+    table = np.zeros((len(lengths), width), np.uint32)  # NumPy's own form of strings
+    table[np.arange(width) < lengths[:, None]] = np.frombuffer(data, np.uint8)
+    return table.view(f"U{width}")[:, 0]
