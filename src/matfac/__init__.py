@@ -8,6 +8,7 @@ from matfac import datasets, embeddings, metrics, reference
 from matfac._engine import show_config
 from matfac._exceptions import ConvergenceError
 from matfac._persistence import load
+from matfac.compression import Compressed, compress
 from matfac.explicit import ExplicitMF
 from matfac.implicit import ImplicitMF
 from matfac.interactions import Interactions
@@ -17,6 +18,7 @@ from matfac.pairs import RatingRegressor
 __version__ = _version("matfac")
 
 __all__ = [
+    "Compressed",
     "ConvergenceError",
     "ExplicitMF",
     "ImplicitMF",
@@ -24,6 +26,7 @@ __all__ = [
     "LowRankMF",
     "RatingRegressor",
     "__version__",
+    "compress",
     "datasets",
     "embeddings",
     "load",
