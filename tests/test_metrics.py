@@ -153,13 +153,14 @@ def test_real_scores_over_many_panels_are_the_twin(dtype: str) -> None:
     assert all(np.array_equal(alone[name], found[name]) for name in found)
 
 
+@pytest.mark.parametrize("n_relevant", [20, 300])
 @pytest.mark.usefixtures("isa")
-def test_ties_between_real_scores_count_half_in_auc() -> None:
+def test_ties_between_real_scores_count_half_in_auc(n_relevant: int) -> None:
     rng = np.random.default_rng(0)
-    users, half = rng.normal(size=(5, 33)).astype("float32"), rng.normal(size=(300, 33))
-    items = np.concatenate((half, half)).astype("float32")
-    test = sp.csr_array(np.tile(np.arange(600) < 300, (5, 1)))
-    found = metrics.evaluate((users, items), test, exclude_seen=False, metrics="auc", per_user=True)
+    users, half = rng.normal(size=(5, 33)), rng.normal(size=(n_relevant, 33))
+    tables = users.astype("float32"), np.concatenate((half, half)).astype("float32")
+    test = sp.csr_array(np.tile(np.arange(2 * n_relevant) < n_relevant, (5, 1)))
+    found = metrics.evaluate(tables, test, exclude_seen=False, metrics="auc", per_user=True)
     np.testing.assert_array_equal(found["auc"], 0.5)
 
 

@@ -11,6 +11,7 @@ namespace matfac {
 namespace {
 
 constexpr std::int64_t kListRows = 256;  // per hand-out
+constexpr std::size_t kFew = 64;         // scores that are sooner compared than searched
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 // sums[n] = DCG of n hits in the first n places; the discount of place n is sums[n] - sums[n - 1].
@@ -128,11 +129,20 @@ struct Pairs {
 
     void meet(const T* row, std::int64_t n) {
         if (sorted.empty()) return;
-        for (std::int64_t j = 0; j < n; ++j) {
-            if (std::isnan(row[j])) continue;
-            ++others;
-            twice += twice_won(sorted, row[j]);
+        for (std::int64_t j = 0; j < n; ++j) others += row[j] == row[j];
+        if (sorted.size() <= kFew) {
+            for (const T score : sorted) {
+                std::int32_t below = 0, equal = 0;
+                for (std::int64_t j = 0; j < n; ++j) {
+                    below += row[j] < score;
+                    equal += row[j] == score;
+                }
+                twice += 2 * below + equal;
+            }
+            return;
         }
+        for (std::int64_t j = 0; j < n; ++j)
+            if (!std::isnan(row[j])) twice += twice_won(sorted, row[j]);
     }
 
     double share() const {

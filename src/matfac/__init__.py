@@ -33,4 +33,5 @@ __all__ = [
     "metrics",
     "reference",
     "show_config",
+    "splits",
 ]

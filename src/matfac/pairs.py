@@ -71,7 +71,7 @@ class RatingRegressor(RegressorMixin, BaseEstimator):
         -------
         self
         """
-        users, items = _columns(X)
+        users, items = columns_of(X)
         ratings = np.asarray(y)
         if ratings.shape != users.shape:
             raise ValueError(f"y must have shape {users.shape}, one per pair, got {ratings.shape}")
@@ -103,7 +103,7 @@ class RatingRegressor(RegressorMixin, BaseEstimator):
         model = self.model_
         assert model.user_ids_ is not None
         assert model.item_ids_ is not None
-        users, items = _columns(X)
+        users, items = columns_of(X)
         u = IdIndex(model.user_ids_).lookup(users, argument="users", missing="ignore")
         i = IdIndex(model.item_ids_).lookup(items, argument="items", missing="ignore")
         known = (u >= 0) & (i >= 0)
@@ -116,7 +116,7 @@ class RatingRegressor(RegressorMixin, BaseEstimator):
         return out
 
 
-def _columns(X: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+def columns_of(X: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the user and item columns of an array or frame of pairs."""
     if hasattr(X, "columns") and hasattr(X, "shape") and len(X.columns) == 2:
         first, second = (np.asarray(X[name]) for name in X.columns)
