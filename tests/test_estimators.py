@@ -30,7 +30,19 @@ MODELS = {
         RATINGS,
     ),
     "sgd": (lambda **kw: ExplicitMF(n_factors=6, solver="sgd", random_state=0, **kw), RATINGS),
+    "als-nonnegative": (
+        lambda **kw: ExplicitMF(n_factors=6, nonnegative=True, random_state=0, **kw),
+        RATINGS,
+    ),
+    "sgd-nonnegative": (
+        lambda **kw: ExplicitMF(n_factors=6, solver="sgd", nonnegative=True, random_state=0, **kw),
+        RATINGS,
+    ),
     "ials": (lambda **kw: ImplicitMF(n_factors=6, random_state=0, **kw), CLICKS),
+    "ials-nonnegative": (
+        lambda **kw: ImplicitMF(n_factors=6, nonnegative=True, random_state=0, **kw),
+        CLICKS,
+    ),
     "hu": (lambda **kw: ImplicitMF(n_factors=6, alpha=5.0, reg=0.5, random_state=0, **kw), CLICKS),
 }
 

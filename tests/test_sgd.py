@@ -33,12 +33,18 @@ def start(m: int, n: int, k: int, dtype: str, seed: int = 5):
 @pytest.mark.parametrize("k", FACTOR_LENGTHS + (144,))
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
-def test_epoch_equals_twin(bias: bool, weighted: bool, k: int, dtype: str, isa: str) -> None:
+@pytest.mark.parametrize("nonnegative", [False, True])
+def test_epoch_equals_twin(
+    nonnegative: bool, bias: bool, weighted: bool, k: int, dtype: str, isa: str
+) -> None:
     matrix = random_ratings(M, N, 0.15, seed=1)
     rng = np.random.default_rng(2)
     weights = rng.uniform(0.5, 2, matrix.nnz) if weighted else None
     plan = plan_of(matrix, dtype, k, weights=weights)
     users, items, user_rows, item_rows = start(M, N, k, dtype)
+    if nonnegative:
+        np.abs(users, out=users)
+        np.abs(items, out=items)
     state = reference.SgdState(
         *(a[:, :k].astype(np.float64) for a in (users, items)),
         *(r[:, c].astype(np.float64) for c in range(3) for r in (user_rows, item_rows)),
@@ -55,12 +61,19 @@ def test_epoch_equals_twin(bias: bool, weighted: bool, k: int, dtype: str, isa: 
             rate=0.5,
             bias_rate=1.2,
             bias=bias,
+            nonnegative=nonnegative,
             number=number,
             deterministic=False,
             n_threads=1,
         )
         twin = reference.sgd_epoch(
-            plan.visits(number), state, mean=3.0, rate=0.5, bias_rate=1.2, fit_bias=bias
+            plan.visits(number),
+            state,
+            mean=3.0,
+            rate=0.5,
+            bias_rate=1.2,
+            fit_bias=bias,
+            nonnegative=nonnegative,
         )
         losses.append((loss, twin))
     tolerance = 3e-5 if dtype == "float32" else 1e-11
@@ -69,6 +82,7 @@ def test_epoch_equals_twin(bias: bool, weighted: bool, k: int, dtype: str, isa: 
     np.testing.assert_allclose(users[:, :k], state.users, atol=tolerance)
     np.testing.assert_allclose(items[:, :k], state.items, atol=tolerance)
     assert not users[:, k:].any()
+    assert not nonnegative or min(users.min(), items.min()) == 0
     for rows, values in (
         (user_rows, (state.user_bias, state.user_sums)),
         (item_rows, (state.item_bias, state.item_sums)),

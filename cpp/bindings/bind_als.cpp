@@ -20,8 +20,9 @@ template <class T>
 py::tuple half_sweep(const Csr<T>& csr, const std::string& loss, double mean, double alpha,
                      std::int64_t k, Array<T> fixed, Array<T> solved,
                      const MaybeArray<T>& fixed_bias, MaybeArray<T> solved_bias,
-                     const Array<T>& ridge, const MaybeArray<T>& fixed_weight, int cg_steps,
-                     double tolerance, bool nonnegative, bool keep_basis, int n_threads) {
+                     const Array<T>& ridge, const MaybeArray<T>& fixed_weight,
+                     const MaybeArray<T>& lasso, bool nonnegative, int cg_steps, double tolerance,
+                     bool keep_basis, int n_threads) {
     HalfSweep<T> sweep;
     sweep.ratings = csr.view;
     sweep.loss = loss_named(loss);
@@ -45,12 +46,11 @@ py::tuple half_sweep(const Csr<T>& csr, const std::string& loss, double mean, do
         refuse("fixed_bias", "goes with loss 'ratings' alone");
     sweep.ridge = vector_of(ridge, csr.view.n_rows, "ridge");
     sweep.fixed_weight = vector_of(fixed_weight, csr.view.n_cols, "fixed_weight");
+    sweep.lasso = vector_of(lasso, csr.view.n_rows, "lasso");
+    sweep.nonnegative = nonnegative;
     if (cg_steps < 0) refuse("cg_steps", "must not be negative");
     sweep.cg_steps = cg_steps;
     sweep.tolerance = tolerance;
-    if (nonnegative && (cg_steps != 0 || sweep.loss != Loss::ratings || sweep.fixed_bias != nullptr))
-        refuse("nonnegative", "goes with loss 'ratings', cg_steps=0 and no biases");
-    sweep.nonnegative = nonnegative;
     sweep.keep_basis = keep_basis;
     sweep.n_threads = checked_threads(n_threads);
     Interruptible call;
@@ -91,11 +91,12 @@ void bind(py::module_& m) {
           py::arg("fixed").noconvert(), py::arg("solved").noconvert(),
           py::arg("fixed_bias").noconvert() = py::none(),
           py::arg("solved_bias").noconvert() = py::none(), py::arg("ridge").noconvert(),
-          py::arg("fixed_weight").noconvert() = py::none(), py::arg("cg_steps"),
-          py::arg("tolerance") = 0.0, py::arg("nonnegative") = false,
-          py::arg("keep_basis") = false, py::arg("n_threads"),
+          py::arg("fixed_weight").noconvert() = py::none(),
+          py::arg("lasso").noconvert() = py::none(), py::arg("nonnegative") = false,
+          py::arg("cg_steps"), py::arg("tolerance") = 0.0, py::arg("keep_basis") = false,
+          py::arg("n_threads"),
           "Solve every row of one side; returns the objective but for the fixed side's ridge, "
-          "and the solved side's ridge part.");
+          "and the solved side's ridge and lasso part.");
     m.def("loss_value", &loss_of<T>, py::arg("csr"), py::kw_only(), py::arg("loss"),
           py::arg("mean") = 0.0, py::arg("alpha") = 0.0, py::arg("k"),
           py::arg("users").noconvert(), py::arg("items").noconvert(),

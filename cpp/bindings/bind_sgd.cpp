@@ -25,8 +25,8 @@ SgdPlan<T> make_plan(const Csr<T>& csr, std::int64_t k, std::uint64_t seed, int 
 
 template <class T>
 double epoch(const SgdPlan<T>& plan, std::int64_t k, Array<T> users, Array<T> items,
-             Array<T> user_rows, Array<T> item_rows, double mean, double rate, double bias_rate, bool bias,
-             std::uint64_t number, bool deterministic, int n_threads) {
+             Array<T> user_rows, Array<T> item_rows, double mean, double rate, double bias_rate,
+             bool bias, bool nonnegative, std::uint64_t number, bool deterministic, int n_threads) {
     SgdModel<T> model;
     model.users = mutable_table_of(users, k, "users");
     model.items = mutable_table_of(items, k, "items");
@@ -38,6 +38,7 @@ double epoch(const SgdPlan<T>& plan, std::int64_t k, Array<T> users, Array<T> it
     model.rate = static_cast<T>(rate);
     model.bias_rate = static_cast<T>(bias_rate);
     model.bias = bias;
+    model.nonnegative = nonnegative;
     checked_threads(n_threads);
     Interruptible call;
     const EpochResult result = call.run([&](Control& control) {
@@ -76,8 +77,8 @@ void bind(py::module_& m, const char* name) {
              "users, items, values and weights (or None) in the order one thread visits them.")
         .def("epoch", &epoch<T>, py::kw_only(), py::arg("k"), py::arg("users").noconvert(),
              py::arg("items").noconvert(), py::arg("user_rows").noconvert(),
-             py::arg("item_rows").noconvert(), py::arg("mean"), py::arg("rate"), py::arg("bias_rate"), py::arg("bias"),
-             py::arg("number"), py::arg("deterministic"), py::arg("n_threads"),
+             py::arg("item_rows").noconvert(), py::arg("mean"), py::arg("rate"), py::arg("bias_rate"),
+             py::arg("bias"), py::arg("nonnegative") = false, py::arg("number"), py::arg("deterministic"), py::arg("n_threads"),
              "One pass over the ratings; returns the sum of weight * error^2 met on the way.");
 }
 

@@ -1,6 +1,7 @@
 #include "matfac/als.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "matfac/kernels.hpp"
@@ -13,10 +14,13 @@ constexpr std::int64_t kSegment = 2048;       // entries a Gram takes at a time
 constexpr std::int64_t kGiant = 32768;        // longer rows are shared out among the threads
 constexpr std::int64_t kChunkEntries = 8192;  // work per hand-out
 constexpr std::int64_t kChunkRows = 256;
+constexpr int kPasses = 2000;  // over the coordinates, at most: rounding may keep a row moving
 
 template <class T>
 class Sweep {
 public:
+    // shared: eigenvalues of the matrix that all rows share or, where rows are descended, that
+    // matrix itself (stride x stride, its weight included). Null: none.
     Sweep(const HalfSweep<T>& sweep, const T* shared, Control& control)
         : s_(sweep), shared_(shared), control_(control), kernel_(kernels<T>()) {}
 
@@ -40,7 +44,7 @@ public:
 private:
     // Measured: conjugate gradient beats forming a Gram at every length, even where a row's factors
     // have to be gathered anew for each step. The Gram serves the exact solution alone.
-    bool exact() const { return s_.cg_steps == 0; }
+    bool by_gram() const { return s_.cg_steps == 0 || s_.descends(); }
 
     // Longest rows first, so that no thread is left with one at the end; rows of about the same
     // length stay in index order, for locality.
@@ -55,13 +59,13 @@ private:
         std::vector<std::int64_t> start(65, 0);
         for (std::int64_t row = 0; row < n_rows; ++row) {
             ++start[bucket(row) + 1];
-            if (!exact()) longest_cg_ = std::max(longest_cg_, s_.ratings.length(row));
+            if (!by_gram()) longest_cg_ = std::max(longest_cg_, s_.ratings.length(row));
         }
         for (int b = 0; b < 64; ++b) start[b + 1] += start[b];
         order_.resize(static_cast<std::size_t>(n_rows));
         for (std::int64_t row = 0; row < n_rows; ++row)
             order_[start[bucket(row)]++] = static_cast<std::int32_t>(row);
-        while (exact() && giants_ < n_rows && s_.ratings.length(order_[giants_]) >= kGiant)
+        while (by_gram() && giants_ < n_rows && s_.ratings.length(order_[giants_]) >= kGiant)
             ++giants_;
         chunks_.push_back(giants_);
         std::int64_t entries = 0;
@@ -87,15 +91,16 @@ private:
     RowProblem<T> problem(std::int64_t row) const {
         RowProblem<T> p;
         p.table = {s_.fixed.n_rows, s_.fixed.k, s_.fixed.stride, s_.fixed.data};
-        p.shared = shared_;
+        p.shared = s_.descends() ? nullptr : shared_;
         p.ridge = s_.ridge[row];
         if (s_.loss != Loss::ratings) {
             p.scale = static_cast<T>(s_.loss == Loss::ials ? s_.alpha : 1.0);
             p.precondition_scale = p.scale;
         }
-        p.nonnegative = s_.nonnegative;
         p.bias = s_.fixed_bias != nullptr;
         p.bias_ridge = p.bias ? p.ridge : T(0);
+        p.lasso = s_.lasso != nullptr ? s_.lasso[row] : T(0);
+        p.nonnegative = s_.nonnegative;
         return p;
     }
 
@@ -169,6 +174,14 @@ private:
         if (s_.solved_bias != nullptr) s_.solved_bias[row] = 0;
     }
 
+    double lasso_part(std::int64_t row) const {
+        if (s_.lasso == nullptr) return 0;
+        double norm = 0;
+        for (std::int64_t j = 0; j < s_.solved.k; ++j)
+            norm += std::abs(static_cast<double>(s_.solved.row(row)[j]));
+        return norm * static_cast<double>(s_.lasso[row]);
+    }
+
     double ridge_part(std::int64_t row) const {
         double norm = 0;
         const T* x = s_.solved.row(row);
@@ -178,7 +191,7 @@ private:
             const auto b = static_cast<double>(s_.solved_bias[row]);
             norm += b * b;
         }
-        return norm * static_cast<double>(s_.ridge[row]);
+        return norm * static_cast<double>(s_.ridge[row]) + lasso_part(row);
     }
 
     void solve_chunk(std::int64_t chunk, int thread) {
@@ -189,7 +202,7 @@ private:
                 clear(row);
                 continue;
             }
-            value += exact() ? solve_by_gram(row, thread) : solve_by_cg(row, thread);
+            value += by_gram() ? solve_by_gram(row, thread) : solve_by_cg(row, thread);
             ridge += ridge_part(row);
         }
         values_[2 * (giants_ + chunk)] = value;
@@ -211,6 +224,27 @@ private:
         return constant + a.value;
     }
 
+    // Zeros, and in front of them the matrix that every row's system starts with.
+    void begin_system(T* work) const {
+        const std::int64_t k = s_.fixed.stride;
+        std::fill_n(work, k * k + 4 * k + 16, T(0));
+        if (s_.descends() && shared_ != nullptr) std::copy_n(shared_, k * k, work);
+    }
+
+    // The answer of the row whose whole system lies in `work`; returns its value, lasso included.
+    double solve_system(std::int64_t row, T* work) const {
+        const RowProblem<T> p = problem(row);
+        T* moments = work + s_.fixed.stride * s_.fixed.stride;
+        RowAnswer<T> a = answer(row);
+        if (!s_.descends()) {
+            kernel_.row_solve(p, work, moments, a);
+            return a.value;
+        }
+        kernel_.row_descend(p, work, moments, a, s_.cg_steps > 0 ? s_.cg_steps : kPasses,
+                            static_cast<T>(s_.tolerance));
+        return a.value + lasso_part(row);
+    }
+
     // Adds entries [begin, end) to the Gram and moments that lie in `work`; returns the constant.
     double add_gram(RowProblem<T>& p, std::int64_t begin, std::int64_t end, T* work,
                     int thread) const {
@@ -227,15 +261,12 @@ private:
     }
 
     double solve_by_gram(std::int64_t row, int thread) const {
-        const std::int64_t k = s_.fixed.stride;
         T* work = thread_scratch(thread) + 2 * entry_capacity();
-        std::fill_n(work, k * k + 4 * k + 16, T(0));
+        begin_system(work);
         RowProblem<T> p = problem(row);
         const double constant =
             add_gram(p, s_.ratings.indptr[row], s_.ratings.indptr[row + 1], work, thread);
-        RowAnswer<T> a = answer(row);
-        kernel_.row_solve(p, work, work + k * k, a);
-        return constant + a.value;
+        return constant + solve_system(row, work);
     }
 
     // One row, all threads: its entries in pieces whose number does not depend on the threads.
@@ -244,6 +275,7 @@ private:
         const std::int64_t begin = s_.ratings.indptr[row], size = k * k + 4 * k + 16;
         const std::int64_t pieces = std::min<std::int64_t>(16, n / (kGiant / 4));
         Buffer<T> works(static_cast<std::size_t>(pieces * size));
+        begin_system(works.data());
         std::vector<double> constants(static_cast<std::size_t>(pieces), 0.0);
         for_chunks(s_.n_threads, pieces, control_, [&](std::int64_t piece, int thread) {
             RowProblem<T> p = problem(row);
@@ -257,10 +289,7 @@ private:
             constant += constants[piece];
             for (std::int64_t j = 0; j < size; ++j) works[j] += works[piece * size + j];
         }
-        RowProblem<T> p = problem(row);
-        RowAnswer<T> a = answer(row);
-        kernel_.row_solve(p, works.data(), works.data() + k * k, a);
-        values_[2 * g] = constant + a.value;
+        values_[2 * g] = constant + solve_system(row, works.data());
         values_[2 * g + 1] = ridge_part(row);
     }
 
@@ -281,9 +310,22 @@ private:
 template <class T>
 SweepResult run_half_sweep(const HalfSweep<T>& sweep, const BlasTable& blas, Control& control) {
     const bool implicit = sweep.loss != Loss::ratings;
-    if (!implicit && sweep.cg_steps == 0) return Sweep<T>(sweep, nullptr, control).run();
+    if (!implicit && (sweep.cg_steps == 0 || sweep.descends()))
+        return Sweep<T>(sweep, nullptr, control).run();
     const TableView<const T> fixed{sweep.fixed.n_rows, sweep.fixed.k, sweep.fixed.stride,
                                    sweep.fixed.data};
+    if (sweep.descends()) {
+        // The constraint is on these coordinates: nothing may be rotated.
+        const double scale = sweep.loss == Loss::ials ? sweep.alpha : 1.0;
+        const std::vector<double> gram =
+            table_gram<T>(fixed, nullptr, sweep.n_threads, control);
+        if (control.stop) return {0, 0, false};
+        Buffer<T> shared(static_cast<std::size_t>(fixed.stride * fixed.stride));
+        for (std::int64_t i = 0; i < fixed.k; ++i)
+            for (std::int64_t j = 0; j < fixed.k; ++j)
+                shared[i * fixed.stride + j] = static_cast<T>(scale * gram[i * fixed.k + j]);
+        return Sweep<T>(sweep, shared.data(), control).run();
+    }
     const auto basis = shared_basis<T>(fixed, implicit ? nullptr : sweep.fixed_weight, blas,
                                        sweep.n_threads, control);
     if (control.stop) return {0, 0, false};

@@ -25,27 +25,50 @@ class Objective:
     reg_exponent: float
     mean: float = 0.0
     alpha: float = 0.0
+    l1_reg: float = 0.0
+    nonnegative: bool = False
+
+    @property
+    def descends(self) -> bool:
+        """Whether rows are solved by coordinate descent."""
+        return self.nonnegative or self.l1_reg > 0
 
     def ridge(self, ratings: Ratings) -> Floats:
         """Return the ridge of each row: reg (n [+ alpha0 n_columns])^exponent, never 0 for reg > 0.
 
         n is the entry count; with weights, and for iALS (whose values are weights), their sum.
         """
+        return (self.reg * self._scale(ratings)).astype(ratings.values.dtype)
+
+    def lasso(self, ratings: Ratings) -> Floats | None:
+        """Return the weight of each row's L1 norm, scaled as the ridge; None without."""
+        if self.l1_reg == 0:
+            return None
+        return (self.l1_reg * self._scale(ratings)).astype(ratings.values.dtype)
+
+    def _scale(self, ratings: Ratings) -> Floats:
         if self.loss == "ials":
             counts = Ratings._sums(ratings.indptr, ratings.values)
             counts = counts + self.alpha * ratings.shape[1]
         else:
             counts = ratings.row_sums
-        scale = np.where(counts > 0, counts, 1.0) ** self.reg_exponent
-        return (self.reg * scale).astype(ratings.values.dtype)
+        return np.asarray(np.where(counts > 0, counts, 1.0) ** self.reg_exponent)
 
 
-def random_table(n: int, k: int, std: float, dtype: Any, generator: np.random.Generator) -> Floats:
-    """Return a padded table of N(0, std^2 / k) factors."""
+def random_table(
+    n: int,
+    k: int,
+    std: float,
+    dtype: Any,
+    generator: np.random.Generator,
+    *,
+    nonnegative: bool = False,
+) -> Floats:
+    """Return a padded table of N(0, std^2 / k) factors, or of their absolute values."""
     table = _engine.empty_table(n, k, dtype)
     table[:, :k] = generator.standard_normal((n, k), dtype=dtype)
     table[:, :k] *= std / np.sqrt(k)
-    return table
+    return np.abs(table, out=table) if nonnegative else table
 
 
 class AlsSolver:
@@ -70,9 +93,10 @@ class AlsSolver:
         self.limit = np.inf  # every half sweep lowers the objective
         dtype = ratings.values.dtype
         m, n = ratings.shape
+        signs = objective.nonnegative
         self.tables: dict[str, Floats] = {
-            "users": random_table(m, k, init_std, dtype, generator),
-            "items": random_table(n, k, init_std, dtype, generator),
+            "users": random_table(m, k, init_std, dtype, generator, nonnegative=signs),
+            "items": random_table(n, k, init_std, dtype, generator, nonnegative=signs),
         }
         if fit_bias:
             self.tables["user_bias"] = np.zeros(m, dtype)
@@ -83,6 +107,7 @@ class AlsSolver:
             (n, m), columns.indptr, columns.indices, columns.values, columns.weights
         )
         self._ridges = (objective.ridge(self._users), objective.ridge(self._items))
+        self._lassos = (objective.lasso(self._users), objective.lasso(self._items))
         self._counts = tuple(r.row_sums.astype(dtype) for r in (self._users, self._items))
         self._weight = float(np.sum(self._counts[0], dtype=np.float64))
 
@@ -106,13 +131,14 @@ class AlsSolver:
 
     def finish(self) -> float:
         """Solve every user once more as fold-in would, so that both agree; return the objective."""
-        self._half(0, *converged(self.k))
+        self._half(0, *converged(self.k, self.objective))
         return objective_value(
             self._users,
             self.objective,
             self.tables,
             self.biases(),
             self._ridges,
+            self._lassos,
             self.k,
             self.n_threads,
         )
@@ -132,6 +158,8 @@ class AlsSolver:
             solved_bias=self.tables.get(biases[side]),
             ridge=self._ridges[side],
             fixed_weight=self._counts[1 - side],
+            lasso=self._lassos[side],
+            nonnegative=self.objective.nonnegative,
             cg_steps=cg_steps,
             tolerance=tolerance,
             n_threads=self.n_threads,
@@ -144,6 +172,7 @@ def objective_value(
     tables: dict[str, Floats],
     biases: tuple[Floats | None, Floats | None],
     ridges: tuple[Floats, Floats],
+    lassos: tuple[Floats | None, Floats | None],
     k: int,
     n_threads: int,
 ) -> float:
@@ -162,11 +191,16 @@ def objective_value(
     )
     for side, bias, ridge in zip(("users", "items"), biases, ridges, strict=True):
         value += _core.ridge_value(tables[side], k, bias, ridge)
+    for side, lasso in zip(("users", "items"), lassos, strict=True):
+        if lasso is not None:
+            value += float(lasso @ np.abs(tables[side]).sum(axis=1, dtype=np.float64))
     return value
 
 
-def converged(k: int) -> tuple[int, float]:
+def converged(k: int, objective: Objective) -> tuple[int, float]:
     """Return cg_steps and tolerance that solve a row to float32 accuracy at the least cost."""
+    if objective.descends:
+        return 0, 0.0
     return (0, 0.0) if k <= EXACT_UP_TO else (4 * k, 1e-12)
 
 
@@ -185,7 +219,7 @@ def fold_in(
     dtype = items.dtype
     solved = _engine.empty_table(ratings.shape[0], k, dtype)
     bias = None if item_bias is None else np.zeros(ratings.shape[0], dtype)
-    cg_steps, tolerance = converged(k)
+    cg_steps, tolerance = converged(k, objective)
     _core.half_sweep(
         ratings.core,
         loss=objective.loss,
@@ -197,6 +231,8 @@ def fold_in(
         fixed_bias=item_bias,
         solved_bias=bias,
         ridge=objective.ridge(ratings),
+        lasso=objective.lasso(ratings),
+        nonnegative=objective.nonnegative,
         cg_steps=cg_steps,
         tolerance=tolerance,
         keep_basis=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -138,10 +139,21 @@ def solve_rows_exact(problems: RowProblems) -> Array:
     >>> solve_rows_exact(p).tolist()
     [[1.0, 0.0]]
     """
+    width = problems.fixed.shape[1] + problems.has_bias
+    solution = np.zeros((len(problems.indptr) - 1, width), dtype=problems.fixed.dtype)
+    for rows, systems, right in normal_equations(problems):
+        solution[rows] = np.linalg.solve(systems, right[:, :, None])[:, :, 0]
+    return solution
+
+
+def normal_equations(problems: RowProblems) -> Iterator[tuple[Array, Array, Array]]:
+    """Yield blocks of rows with their systems (rows x K x K) and right sides (rows x K).
+
+    K counts the bias, which comes last. Rows without entries are left out.
+    """
     p = problems
     fixed = _with_ones(p.fixed) if p.has_bias else p.fixed
     k, width = p.fixed.shape[1], fixed.shape[1]
-    solution = np.zeros((len(p.indptr) - 1, width), dtype=fixed.dtype)
     for rows in _blocks(p.indptr, least=width):
         at, tile = _gather(p, fixed, rows)
         left = tile if p.curvature is None else tile * p.curvature[at][:, :, None]
@@ -149,9 +161,7 @@ def solve_rows_exact(problems: RowProblems) -> Array:
         if p.shared is not None and p.shared_scale:
             systems[:, :k, :k] += p.shared_scale * p.shared
         systems.reshape(len(rows), -1)[:, :: width + 1] += p.ridge[rows, None]
-        right = p.linear[at][:, None, :] @ tile
-        solution[rows] = np.linalg.solve(systems, right.swapaxes(1, 2))[:, :, 0]
-    return solution
+        yield rows, systems, (p.linear[at][:, None, :] @ tile)[:, 0]
 
 
 def solve_rows_cg(

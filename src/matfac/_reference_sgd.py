@@ -35,12 +35,14 @@ def sgd_epoch(
     rate: float,
     bias_rate: float = 1.0,
     fit_bias: bool = True,
+    nonnegative: bool = False,
 ) -> float:
     """Visit ratings one after another; return the sum of weight * error^2 met on the way.
 
     At each visit, with error e and weight w, a row x takes the step
     ``rate / sqrt(sum of (w e)^2 so far) * (w e y - w decay x)``, of which the decay takes x to zero
-    at most; so do the biases, ``bias_rate`` times as far.
+    at most; so do the biases, ``bias_rate`` times as far. ``nonnegative`` then takes factors below
+    0 to 0.
 
     Examples
     --------
@@ -65,6 +67,9 @@ def sgd_epoch(
         keep_y = max(1 - rate_i * w * state.item_decay[i], 0)
         state.users[u] = keep_x * x + rate_u * w * error * y
         state.items[i] = keep_y * y + rate_i * w * error * x
+        if nonnegative:
+            np.maximum(state.users[u], 0, out=state.users[u])
+            np.maximum(state.items[i], 0, out=state.items[i])
         if fit_bias:
             b, c = state.user_bias[u], state.item_bias[i]
             state.user_bias[u] += bias_rate * rate_u * w * (error - state.user_decay[u] * b)

@@ -71,9 +71,10 @@ class SgdSolver:
         # Biases move in units of the ratings, factors do not.
         self._scale = np.sqrt(variance) if variance > 0 else 1.0
         item_sums = ratings.column_sums
+        signs = objective.nonnegative
         self.tables: dict[str, Floats] = {
-            "users": random_table(m, k, init_std, dtype, generator),
-            "items": random_table(n, k, init_std, dtype, generator),
+            "users": random_table(m, k, init_std, dtype, generator, nonnegative=signs),
+            "items": random_table(n, k, init_std, dtype, generator, nonnegative=signs),
             "user_rows": self._rows(ratings.row_sums, dtype),
             "item_rows": self._rows(item_sums, dtype),
         }
@@ -111,6 +112,7 @@ class SgdSolver:
             rate=self.learning_rate * _annealed(number / self.n_iter),
             bias_rate=self._scale,
             bias=self.fit_bias,
+            nonnegative=self.objective.nonnegative,
             number=number,
             deterministic=self.deterministic,
             n_threads=self.n_threads,
@@ -150,6 +152,7 @@ class SgdSolver:
             self.tables,
             self.biases(),
             self._ridges,
+            (None, None),
             self.k,
             self.n_threads,
         )

@@ -57,12 +57,21 @@ class ExplicitMF(FitMixin, FactorModel):
         Epochs: sweeps over users and items, or passes over the ratings.
     cg_steps : int or None
         ALS: conjugate-gradient steps per row and half sweep, warm-started. None solves each row
-        exactly, by Cholesky.
+        exactly, by Cholesky. With `nonnegative` or `l1_reg` passes of coordinate descent; None as
+        many as it takes.
     learning_rate : float
         SGD: a row's step is this over the root of its sum of squared errors so far, and falls
         along half a cosine over `n_iter` epochs. Free of the ratings' scale.
     fit_bias : bool
         Fit user and item biases, jointly with the factors.
+    nonnegative : bool
+        Keep all factors at or above 0. Biases stay free: they stand for the level of a row, not
+        for a part of it. Without biases the mean is 0 then, and the model is X ~ U V' itself.
+        ALS solves each row's non-negative least squares by coordinate descent, SGD projects each
+        step.
+    l1_reg : float
+        ALS: weight of the factors' absolute values, scaled like `reg`; adds to the objective
+        :math:`\lambda_1 (\sum_u n_u^{\nu} |x_u|_1 + \sum_i n_i^{\nu} |y_i|_1)`. Zeros are exact.
     init_std : float
         Standard deviation of the initial factors, times the root of `n_factors`.
     deterministic : bool
@@ -147,6 +156,8 @@ class ExplicitMF(FitMixin, FactorModel):
         cg_steps: int | None = 3,
         learning_rate: float = 1.5,
         fit_bias: bool = True,
+        nonnegative: bool = False,
+        l1_reg: float = 0.0,
         init_std: float = 0.1,
         deterministic: bool = False,
         n_threads: int | None = None,
@@ -166,6 +177,8 @@ class ExplicitMF(FitMixin, FactorModel):
         self.cg_steps = cg_steps
         self.learning_rate = learning_rate
         self.fit_bias = fit_bias
+        self.nonnegative = nonnegative
+        self.l1_reg = l1_reg
         self.init_std = init_std
         self.deterministic = deterministic
         self.n_threads = n_threads
@@ -207,12 +220,29 @@ class ExplicitMF(FitMixin, FactorModel):
         if self.cg_steps is not None:
             check_integer("cg_steps", self.cg_steps, minimum=1)
         check_real("learning_rate", self.learning_rate, above=True)
+        if check_real("l1_reg", self.l1_reg) and self.solver != "als":
+            raise ValueError(
+                f"l1_reg={self.l1_reg:g} goes with solver='als': the steps of SGD never end at an "
+                "exact 0; set solver='als', or l1_reg=0"
+            )
 
     def _objective(self) -> Objective:
-        return Objective("ratings", self.reg, self.reg_exponent, mean=self.mean_)
+        return self._objective_about(self.mean_)
+
+    def _objective_about(self, mean: float) -> Objective:
+        return Objective(
+            "ratings",
+            self.reg,
+            self.reg_exponent,
+            mean=mean,
+            l1_reg=self.l1_reg,
+            nonnegative=self.nonnegative,
+        )
 
     def _make_solver(self, ratings: Ratings) -> AlsSolver | SgdSolver:
-        objective = Objective("ratings", self.reg, self.reg_exponent, mean=ratings.mean)
+        # What is left after a mean could not be met from above alone.
+        centred = self.fit_bias or not self.nonnegative
+        objective = self._objective_about(ratings.mean if centred else 0.0)
         seed = seed_of(self.random_state)
         generator = np.random.default_rng(seed)
         n_threads = check_threads(self.n_threads)

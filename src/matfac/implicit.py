@@ -66,7 +66,12 @@ class ImplicitMF(FitMixin, FactorModel):
         Sweeps over users and items.
     cg_steps : int or None
         Conjugate-gradient steps per row and half sweep, warm-started and preconditioned by the part
-        of the problem that all rows share. None solves each row exactly, by Cholesky.
+        of the problem that all rows share. None solves each row exactly, by Cholesky. With
+        `nonnegative` or `l1_reg` passes of coordinate descent; None as many as it takes.
+    nonnegative : bool
+        Keep all factors at or above 0: non-negative least squares per row, by coordinate descent.
+    l1_reg : float
+        Weight of the factors' absolute values, scaled by the counts as `reg` is. Zeros are exact.
     init_std : float
         Standard deviation of the initial factors, times the root of `n_factors`.
     n_threads : int or None
@@ -144,6 +149,8 @@ class ImplicitMF(FitMixin, FactorModel):
         reg_exponent: float | None = None,
         n_iter: int = 15,
         cg_steps: int | None = 2,
+        nonnegative: bool = False,
+        l1_reg: float = 0.0,
         init_std: float = 0.1,
         n_threads: int | None = None,
         random_state: Any = None,
@@ -161,6 +168,8 @@ class ImplicitMF(FitMixin, FactorModel):
         self.reg_exponent = reg_exponent
         self.n_iter = n_iter
         self.cg_steps = cg_steps
+        self.nonnegative = nonnegative
+        self.l1_reg = l1_reg
         self.init_std = init_std
         self.n_threads = n_threads
         self.random_state = random_state
@@ -207,15 +216,19 @@ class ImplicitMF(FitMixin, FactorModel):
             check_real("reg_exponent", self.reg_exponent)
         if self.cg_steps is not None:
             check_integer("cg_steps", self.cg_steps, minimum=1)
+        check_real("l1_reg", self.l1_reg)
 
     def _objective(self) -> Objective:
-        exponent = self.reg_exponent
-        if self.alpha is not None:
-            return Objective(
-                "hu", self.reg, 0.0 if exponent is None else exponent, alpha=self.alpha
-            )
-        alpha0 = DEFAULT_ALPHA0 if self.alpha0 is None else self.alpha0
-        return Objective("ials", self.reg, 1.0 if exponent is None else exponent, alpha=alpha0)
+        hu = self.alpha is not None
+        exponent, alpha = self.reg_exponent, self.alpha if hu else self.alpha0
+        return Objective(
+            "hu" if hu else "ials",
+            self.reg,
+            (0.0 if hu else 1.0) if exponent is None else exponent,
+            alpha=DEFAULT_ALPHA0 if alpha is None else alpha,
+            l1_reg=self.l1_reg,
+            nonnegative=self.nonnegative,
+        )
 
     def _make_solver(self, ratings: Ratings) -> AlsSolver:
         return AlsSolver(

@@ -25,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from matfac._reference_descent import solve_rows_descent
 from matfac._reference_lists import auc, list_metrics, novelty, rmse, top_k
 from matfac._reference_lowrank import soft_impute, weighted_half_sweep, weighted_objective
 from matfac._reference_rows import (
@@ -42,6 +43,7 @@ from matfac._reference_sgd import SgdState, sgd_epoch
 
 __all__ = ["Csr", "Factors", "RowProblems", "entry_counts", "row_ridge", "transpose"]
 __all__ += ["explicit_half_sweep", "implicit_half_sweep", "solve_rows_cg", "solve_rows_exact"]
+__all__ += ["solve_rows_descent"]
 __all__ += ["explicit_gradient", "explicit_objective", "implicit_gradient", "implicit_objective"]
 __all__ += ["SgdState", "sgd_epoch"]
 __all__ += ["auc", "list_metrics", "novelty", "predict", "rmse", "top_k"]
@@ -90,6 +92,8 @@ def explicit_half_sweep(
     fixed_counts: Array | None = None,
     cg_steps: int | None = None,
     fit_bias: bool = True,
+    lasso: ArrayLike | None = None,
+    nonnegative: bool = False,
 ) -> tuple[Array, Array]:
     """Minimise the explicit objective over one side's factors and biases, the other side held.
 
@@ -107,6 +111,9 @@ def explicit_half_sweep(
         Steps of conjugate gradient; None solves exactly.
     fit_bias : bool
         False leaves the solved side's biases as they are.
+    lasso : float or (n_rows,) array, optional
+    nonnegative : bool
+        With one of them ``cg_steps`` are passes of `solve_rows_descent`.
 
     Returns
     -------
@@ -133,16 +140,34 @@ def explicit_half_sweep(
         linear *= w
     ridges = np.broadcast_to(np.asarray(ridge, dtype=dtype), n_rows)
     problems = RowProblems(indptr, indices, w, linear, fixed, ridges, has_bias=fit_bias)
-    if cg_steps is None:
+    start = np.concatenate([solved, bias[:, None]], axis=1) if fit_bias else solved
+    if nonnegative or lasso is not None:
+        solution = _descent(problems, start, cg_steps, lasso, nonnegative)
+    elif cg_steps is None:
         solution = solve_rows_exact(problems)
     else:
         own, counted = entry_counts(csr, len(fixed), weights)
         share = counted if fixed_counts is None else np.asarray(fixed_counts, dtype=np.float64)
         share = (share / max(share.sum(), np.finfo(np.float64).tiny)).astype(dtype)
         problems = problems._replace(shared=fixed.T @ (fixed * share[:, None]))
-        start = np.concatenate([solved, bias[:, None]], axis=1) if fit_bias else solved
         solution = solve_rows_cg(problems, start, cg_steps, own)
     return (solution[:, :-1], solution[:, -1]) if fit_bias else (solution, bias)
+
+
+def _descent(
+    problems: RowProblems,
+    start: Array,
+    passes: int | None,
+    lasso: ArrayLike | None,
+    nonnegative: bool,
+) -> Array:
+    return solve_rows_descent(
+        problems,
+        start,
+        passes=passes,
+        lasso=0.0 if lasso is None else lasso,
+        nonnegative=nonnegative,
+    )
 
 
 def _implicit_terms(
@@ -165,6 +190,8 @@ def implicit_half_sweep(
     alpha: float | None = None,
     alpha0: float | None = None,
     cg_steps: int | None = None,
+    lasso: ArrayLike | None = None,
+    nonnegative: bool = False,
 ) -> Array:
     """Minimise the implicit objective over one side's factors, the other side held.
 
@@ -177,6 +204,9 @@ def implicit_half_sweep(
         One of them: ``alpha`` for Hu/Koren's objective, ``alpha0`` for that of iALS.
     cg_steps : int, optional
         Steps of conjugate gradient; None solves exactly.
+    lasso : float or (n_rows,) array, optional
+    nonnegative : bool
+        With one of them ``cg_steps`` are passes of `solve_rows_descent`.
 
     Returns
     -------
@@ -197,6 +227,8 @@ def implicit_half_sweep(
     curvature = None if (c == 1).all() else c
     ridges = np.broadcast_to(np.asarray(ridge, dtype=fixed.dtype), len(csr[0]) - 1)
     problems = RowProblems(csr[0], csr[1], curvature, g, fixed, ridges, fixed.T @ fixed, scale)
+    if nonnegative or lasso is not None:
+        return _descent(problems, solved, cg_steps, lasso, nonnegative)
     if cg_steps is None:
         return solve_rows_exact(problems)
     return solve_rows_cg(problems, solved, cg_steps, scale)
@@ -231,6 +263,7 @@ class _Objective(NamedTuple):
     extra: Array | float
     scale: float
     ridges: tuple[Array, Array]
+    lassos: tuple[Array, Array]
 
     def value(self) -> float:
         (x, y), k = _augmented(self.model), self.model.users.shape[1]
@@ -240,6 +273,8 @@ class _Objective(NamedTuple):
         value += self.scale * np.vdot(u.T @ u, v.T @ v)
         for table, ridge in (x[:, :-1], self.ridges[0]), (np.delete(y, k, 1), self.ridges[1]):
             value += ridge @ (table**2).sum(axis=1)
+        for table, lasso in zip((u, v), self.lassos, strict=True):
+            value += lasso @ np.abs(table).sum(axis=1)
         return float(value)
 
     def gradient(self) -> Factors:
@@ -258,39 +293,53 @@ class _Objective(NamedTuple):
 
 
 def _explicit(
-    csr: Csr, model: Factors, reg: float, exponent: float, weights: Array | None
+    csr: Csr, model: Factors, regs: tuple[float, float], exponent: float, weights: Array | None
 ) -> _Objective:
     users, items = entry_counts(csr, len(model.items), weights)
-    ridges = row_ridge(users, reg, exponent), row_ridge(items, reg, exponent)
+    ridges, lassos = ((row_ridge(users, r, exponent), row_ridge(items, r, exponent)) for r in regs)
     w = 1.0 if weights is None else weights.astype(np.float64)
-    return _Objective(csr, model, w, csr[2].astype(np.float64), 0.0, 0.0, ridges)
+    return _Objective(csr, model, w, csr[2].astype(np.float64), 0.0, 0.0, ridges, lassos)
 
 
 def explicit_objective(
-    csr: Csr, model: Factors, *, reg: float, exponent: float, weights: Array | None = None
+    csr: Csr,
+    model: Factors,
+    *,
+    reg: float,
+    exponent: float,
+    weights: Array | None = None,
+    l1_reg: float = 0.0,
 ) -> float:
-    """Weighted squared errors at the entries (users x items) + ridges of n^exponent."""
-    return _explicit(csr, model, reg, exponent, weights).value()
+    """Weighted squared errors at the entries (users x items) + ridges and lassos of n^exponent."""
+    return _explicit(csr, model, (reg, l1_reg), exponent, weights).value()
 
 
 def explicit_gradient(
     csr: Csr, model: Factors, *, reg: float, exponent: float, weights: Array | None = None
 ) -> Factors:
     """The derivatives of `explicit_objective` by every array of ``model`` and by its mean."""
-    return _explicit(csr, model, reg, exponent, weights).gradient()
+    return _explicit(csr, model, (reg, 0.0), exponent, weights).gradient()
 
 
 def _implicit(
-    csr: Csr, model: Factors, reg: float, exponent: float, alpha: float | None, alpha0: float | None
+    csr: Csr,
+    model: Factors,
+    regs: tuple[float, float],
+    exponent: float,
+    alpha: float | None,
+    alpha0: float | None,
 ) -> _Objective:
     values, m, n = csr[2].astype(np.float64), len(model.users), len(model.items)
     c, g, scale = _implicit_terms(values, alpha, alpha0)
     # Hu/Koren's ridge counts entries; that of iALS adds up weights, of the unknown cells as well.
     users, items = entry_counts(csr, n, None if alpha0 is None else values)
     cells = 0.0 if alpha0 is None else alpha0
-    user_ridge = row_ridge(users, reg, exponent, cells * n)
-    ridges = user_ridge, row_ridge(items, reg, exponent, cells * m)
-    return _Objective(csr, Factors(model.users, model.items), c, 1.0, g - c, scale, ridges)
+    ridges, lassos = (
+        (row_ridge(users, r, exponent, cells * n), row_ridge(items, r, exponent, cells * m))
+        for r in regs
+    )
+    factors = Factors(model.users, model.items)
+    return _Objective(csr, factors, c, 1.0, g - c, scale, ridges, lassos)
 
 
 def implicit_objective(
@@ -301,6 +350,7 @@ def implicit_objective(
     exponent: float,
     alpha: float | None = None,
     alpha0: float | None = None,
+    l1_reg: float = 0.0,
 ) -> float:
     """Hu/Koren's (``alpha``) or the iALS (``alpha0``) objective over all cells, users x items.
 
@@ -311,7 +361,7 @@ def implicit_objective(
     >>> implicit_objective(csr, model, reg=0.0, exponent=0.0, alpha0=0.5)
     1.0
     """
-    return _implicit(csr, model, reg, exponent, alpha, alpha0).value()
+    return _implicit(csr, model, (reg, l1_reg), exponent, alpha, alpha0).value()
 
 
 def implicit_gradient(
@@ -324,5 +374,5 @@ def implicit_gradient(
     alpha0: float | None = None,
 ) -> Factors:
     """The derivatives of `implicit_objective` by both factor tables (biases and mean: None, 0)."""
-    slopes = _implicit(csr, model, reg, exponent, alpha, alpha0).gradient()
+    slopes = _implicit(csr, model, (reg, 0.0), exponent, alpha, alpha0).gradient()
     return Factors(slopes.users, slopes.items)

@@ -28,16 +28,21 @@ struct HalfSweep {
     T* solved_bias = nullptr;
     const T* ridge = nullptr;         // one per solved row
     const T* fixed_weight = nullptr;  // ratings with cg_steps: entries per fixed row
-    int cg_steps = 0;                 // 0: exact, by Cholesky
-    double tolerance = 0;             // conjugate gradient ends early at this reduction (squared)
-    bool nonnegative = false;         // solved factors >= 0: exact, ratings, without biases
-    bool keep_basis = false;          // true: fixed stays as it is and solved comes in its basis
+    const T* lasso = nullptr;         // one per solved row, + lasso |x|_1; null: none
+    bool nonnegative = false;         // factors at or above 0; biases are free
+    // 0: exact, by Cholesky. With lasso or nonnegative it counts passes of coordinate descent
+    // instead, and 0 stands for as many as it takes.
+    int cg_steps = 0;
+    double tolerance = 0;    // these steps end early at this reduction (squared)
+    bool keep_basis = false;  // true: fixed stays as it is and solved comes in its basis
     int n_threads = 1;
+
+    bool descends() const { return nonnegative || lasso != nullptr; }
 };
 
 struct SweepResult {
-    double value = 0;       // loss at the entries and cells + the solved side's ridge part
-    double ridge = 0;       // that ridge part alone
+    double value = 0;       // loss at the entries and cells + the solved side's ridge and lasso part
+    double ridge = 0;       // that part alone
     bool completed = true;  // false: stopped by control, some rows are still the old ones
 };
 

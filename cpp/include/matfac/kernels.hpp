@@ -25,7 +25,8 @@ struct RowProblem {
     bool bias = false;
     T bias_ridge = 0;
     T bias_curvature = 0;  // preconditioner of the bias: sum_j c_j + bias_ridge
-    bool nonnegative = false;  // x >= 0: by row_gram and row_solve alone, and without a bias
+    T lasso = 0;               // row_descend alone: + lasso |x|_1,
+    bool nonnegative = false;  // and x at or above 0
 };
 
 template <class T>
@@ -67,6 +68,7 @@ struct SgdModel {
     T rate = 0;       // a step is rate / sqrt(gradient_sum) times the gradient
     T bias_rate = 1;  // the biases' share of it, in units of the ratings
     bool bias = true;
+    bool nonnegative = false;  // every step ends at or above 0
 };
 
 template <class T>
@@ -85,6 +87,10 @@ struct KernelTable {
     void (*row_gram)(const RowProblem<T>&, std::int64_t begin, std::int64_t end, T* gram,
                      T* moments, T* scratch);
     void (*row_solve)(const RowProblem<T>&, T* gram, T* moments, RowAnswer<T>&);
+    // Or descend along the coordinates from the warm start, at most `passes` times, until a pass
+    // moves x by less than `tolerance` of its size (squared). The value leaves the lasso part out.
+    void (*row_descend)(const RowProblem<T>&, T* gram, T* moments, RowAnswer<T>&, int passes,
+                        T tolerance);
 
     // gram += sum over rows [begin, end) of weight_r row row' (upper part; weight null: 1).
     void (*table_gram)(TableView<const T>, const T* weight, std::int64_t begin, std::int64_t end,

@@ -245,12 +245,6 @@ void row_solve(const RowProblem<T>& p, T* gram, T* moments, RowAnswer<T>& answer
     T *x = answer.x, *cy = moments + k, *right = moments + 2 * k + 16, *inverse = right + k;
     diagonals(p, right, static_cast<T*>(nullptr));
     for (std::int64_t j = 0; j < k; ++j) gram[j * k + j] += right[j];
-    if (p.nonnegative) {
-        for (std::int64_t i = 0; i < k; ++i)
-            for (std::int64_t j = i + 1; j < k; ++j) gram[j * k + i] = gram[i * k + j];
-        answer.value = descend_nonnegative(gram, moments, x, right, k);
-        return;
-    }
     for (std::int64_t j = 0; j < k; ++j) right[j] = moments[j];
     cholesky(gram, inverse, k);
     T b = 0;

@@ -8,8 +8,9 @@ MF_INLINE T positive(T x) {
 constexpr int kRegisters = 8;  // a user's row stays in registers up to this many vectors
 
 // NV: vectors per row, or 0: any number, the user's row then lives in memory.
-template <class T, int NV>
+template <class T, int NV, bool CLIP>
 struct UserRow {
+    static_assert(!CLIP, "clipped steps take rows of any length");
     V<T> v[NV];
     MF_INLINE explicit UserRow(T* p, std::int64_t) : p_(p) {
 #pragma GCC unroll 8
@@ -44,15 +45,22 @@ private:
     T* p_;
 };
 
-template <class T>
-struct UserRow<T, 0> {
+// CLIP: every entry of a step below 0 becomes 0. NaN stays NaN, for the epoch's objective to show.
+template <class T, bool CLIP>
+MF_INLINE V<T> clipped(V<T> v) {
+    if constexpr (CLIP) return v < V<T>{} ? V<T>{} : v;
+    return v;
+}
+
+template <class T, bool CLIP>
+struct UserRow<T, 0, CLIP> {
     MF_INLINE explicit UserRow(T* p, std::int64_t k) : p_(p), k_(k) {}
     MF_INLINE T dot_with(const T* y) const { return dot(p_, y, k_); }
     MF_INLINE void step(T* y, T keep_x, T step_x, T keep_y, T step_y) {
         for (std::int64_t c = 0; c < k_; c += W<T>) {
             const V<T> yc = load(y + c), xc = load(p_ + c);
-            store<T>(p_ + c, splat(keep_x) * xc + splat(step_x) * yc);
-            store<T>(y + c, splat(keep_y) * yc + splat(step_y) * xc);
+            store<T>(p_ + c, clipped<T, CLIP>(splat(keep_x) * xc + splat(step_x) * yc));
+            store<T>(y + c, clipped<T, CLIP>(splat(keep_y) * yc + splat(step_y) * xc));
         }
     }
     MF_INLINE void save() const {}
@@ -64,7 +72,7 @@ private:
 
 // HOGWILD. Other threads may be at the same rows: their plain loads and stores race with these by
 // design (Niu et al. 2011). Nothing else in the core races, and nothing here is read for control flow.
-template <class T, int NV>
+template <class T, int NV, bool CLIP = false>
 double sgd_block_of(const SgdBlock<T>& block, const SgdModel<T>& model) {
     const std::int64_t k = model.users.stride;
     double loss = 0;
@@ -74,7 +82,7 @@ double sgd_block_of(const SgdBlock<T>& block, const SgdModel<T>& model) {
         const std::int64_t begin = block.start[run], n = block.start[run + 1] - begin;
         SgdRow<T>* user = model.user_rows + block.user[run];
         SgdRow<T> u = *user;
-        UserRow<T, NV> x(model.users.row(block.user[run]), k);
+        UserRow<T, NV, CLIP> x(model.users.row(block.user[run]), k);
         std::int64_t e = begin + ((static_cast<std::uint64_t>(n) * block.entry_shift) >> 32);
         prefetch_row<T>(model.users.row(block.user[next]), k);
         __builtin_prefetch(model.user_rows + block.user[next]);
@@ -113,6 +121,7 @@ double sgd_block_of(const SgdBlock<T>& block, const SgdModel<T>& model) {
 
 template <class T>
 double sgd_block(const SgdBlock<T>& block, const SgdModel<T>& model) {
+    if (model.nonnegative) return sgd_block_of<T, 0, true>(block, model);
     switch (model.users.stride / W<T>) {
         case 1: return sgd_block_of<T, 1>(block, model);
         case 2: return sgd_block_of<T, 2>(block, model);
