@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from importlib.metadata import version as _version
 
-from matfac import datasets, embeddings, metrics, reference
+from matfac import datasets, embeddings, metrics, reference, splits
 from matfac._engine import show_config
 from matfac._exceptions import ConvergenceError
 from matfac._persistence import load
+from matfac.compressed_model import compress_model
 from matfac.compression import Compressed, compress
 from matfac.explicit import ExplicitMF
 from matfac.implicit import ImplicitMF
@@ -27,6 +28,7 @@ __all__ = [
     "RatingRegressor",
     "__version__",
     "compress",
+    "compress_model",
     "datasets",
     "embeddings",
     "load",

@@ -1,4 +1,4 @@
-"""The `matfac` command: fit, recommend, similar, evaluate, export, info, demo."""
+"""The `matfac` command: fit, recommend, similar, evaluate, export, compress, info, demo."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from matfac import ExplicitMF, ImplicitMF, Interactions, __version__, load, metrics, show_config
+from matfac._cli_compress import add_compress
 from matfac._cli_export import add_export
 from matfac._model import FactorModel
 from matfac._titles import add_titles, given_titles
@@ -82,6 +83,7 @@ def make_parser() -> argparse.ArgumentParser:
     evaluate.set_defaults(run=run_evaluate)
 
     add_export(commands)
+    add_compress(commands)
 
     info = commands.add_parser("info", help="what a model file, or this installation, is")
     info.add_argument("model", type=Path, nargs="?")

@@ -152,7 +152,7 @@ def read(path: Path_, *, mmap: bool = True) -> tuple[Arrays, dict[str, Any]]:
     """
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        header, start = _read_header(path, file.read(8), size, file)
+        header, start = read_header(path, file.read(8), size, file)
         described = header.pop("__metadata__", None)
         meta = _read_meta(path, described)
         spans = _spans(path, header, size - start)
@@ -185,8 +185,11 @@ def _view(data: NDArray[np.uint8], span: Span) -> NDArray[Any]:
     return array if array.flags.aligned else array.copy()
 
 
-def _read_header(path: Path_, prefix: bytes, size: int, file: Any) -> tuple[dict[str, Any], int]:
-    wrong = f"{path} is not a matfac model, or it is truncated"
+def read_header(
+    path: Path_, prefix: bytes, size: int, file: Any, kind: str = "a matfac model"
+) -> tuple[dict[str, Any], int]:
+    """Return the header of a safetensors file and where its data begin; `prefix` is 8 bytes."""
+    wrong = f"{path} is not {kind}, or it is truncated"
     if len(prefix) < 8:
         raise ValueError(f"{wrong}: it has {size} bytes")
     (length,) = struct.unpack("<Q", prefix)
