@@ -8,6 +8,7 @@ from matfac import datasets, embeddings, metrics, reference, splits
 from matfac._engine import show_config
 from matfac._exceptions import ConvergenceError
 from matfac._persistence import load
+from matfac._tune_result import TuneResult
 from matfac.compressed_model import compress_model
 from matfac.compression import Compressed, compress
 from matfac.explicit import ExplicitMF
@@ -15,6 +16,7 @@ from matfac.implicit import ImplicitMF
 from matfac.interactions import Interactions
 from matfac.lowrank import LowRankMF
 from matfac.pairs import RatingRegressor
+from matfac.tuning import tune
 
 __version__ = _version("matfac")
 
@@ -26,6 +28,7 @@ __all__ = [
     "Interactions",
     "LowRankMF",
     "RatingRegressor",
+    "TuneResult",
     "__version__",
     "compress",
     "compress_model",
@@ -36,4 +39,5 @@ __all__ = [
     "reference",
     "show_config",
     "splits",
+    "tune",
 ]

@@ -71,6 +71,15 @@ def random_table(
     return np.abs(table, out=table) if nonnegative else table
 
 
+def take_over(tables: dict[str, Floats], model: Any) -> None:
+    """Start from a fitted model's factors and biases; columns it has not keep what they hold."""
+    width = model.item_factors_.shape[1]
+    for side in ("user", "item"):
+        tables[f"{side}s"][:, :width] = getattr(model, f"{side}_factors_")
+        if f"{side}_bias" in tables:
+            tables[f"{side}_bias"][:] = getattr(model, f"{side}_bias_")
+
+
 class AlsSolver:
     """Alternates exact or conjugate-gradient half sweeps over users and items."""
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from matfac import _engine, _loop, _memory
-from matfac._als import Objective
+from matfac._als import Objective, take_over
 from matfac._engine import Floats
 from matfac._memory import MemoryEstimate
 from matfac._validation import (
@@ -114,7 +114,13 @@ class FitMixin:
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be callable or None, got {self.callback!r}")
 
-    def _run_fit(self, ratings: Ratings, X: Any, validation: Any) -> None:
+    def _fit_from(self, X: Any, start: Any) -> None:
+        """Fit by alternating least squares from a fitted model with no more factors; None: anew."""
+        self._check_parameters()  # type: ignore[attr-defined]
+        ratings = self._ratings(X, reset=True)  # type: ignore[attr-defined]
+        self._run_fit(ratings, X, None, start)
+
+    def _run_fit(self, ratings: Ratings, X: Any, validation: Any, start: Any = None) -> None:
         """Run the solver on checked ratings and, only once that worked, store the model."""
         if ratings.nnz == 0:
             raise ValueError(
@@ -127,6 +133,8 @@ class FitMixin:
         elif self.early_stopping:
             train, held_out = self._split(ratings)
         solver = self._make_solver(train)
+        if start is not None:
+            take_over(solver.tables, start)
         schedule = _loop.Schedule(
             n_iter=self.n_iter,
             callback=self.callback,
