@@ -6,8 +6,8 @@ import numpy as np
 
 from matfac import _engine, reference
 from matfac._als import AlsSolver, Objective
+from matfac._ratings import Ratings
 from matfac._sgd import make_plan
-from matfac._validation import Ratings
 from problem import SGD_HEAD_START, SGD_RATE, Competitor, Floats, Problem, model_of
 
 

@@ -34,13 +34,10 @@ py::array_t<double> per_list(const Array<std::int32_t>& lists,
 
 template <class T>
 py::array_t<double> auc(std::int64_t k, const Array<T>& queries, const Array<T>& items,
-                        const MaybeArray<T>& item_bias,
-                        const MaybeArray<std::int64_t>& exclude_indptr,
-                        const MaybeArray<std::int32_t>& exclude_indices,
+                        const MaybeArray<T>& item_bias, const std::vector<ListArrays>& exclude,
                         const Array<std::int64_t>& relevant_indptr,
                         const Array<std::int32_t>& relevant_indices, int n_threads) {
-    const Scoring<T> query = scoring_of(k, queries, items, item_bias, exclude_indptr,
-                                        exclude_indices, n_threads);
+    const Scoring<T> query = scoring_of(k, queries, items, item_bias, exclude, n_threads);
     const Relevant relevant = relevant_of(relevant_indptr, relevant_indices, query.queries.n_rows);
     check_indices(relevant_indices, query.items.n_rows, "relevant_indices");
     py::array_t<double> out(static_cast<py::ssize_t>(query.queries.n_rows));
@@ -57,8 +54,7 @@ template <class T>
 void bind(py::module_& m) {
     m.def("auc", &auc<T>, py::kw_only(), py::arg("k"), py::arg("queries").noconvert(),
           py::arg("items").noconvert(), py::arg("item_bias").noconvert() = py::none(),
-          py::arg("exclude_indptr").noconvert() = py::none(),
-          py::arg("exclude_indices").noconvert() = py::none(),
+          py::arg("exclude").noconvert() = std::vector<ListArrays>(),
           py::arg("relevant_indptr").noconvert(), py::arg("relevant_indices").noconvert(),
           py::arg("n_threads"),
           "Per query row, the area under the ROC curve of its relevant items among those that are "

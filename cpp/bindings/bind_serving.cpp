@@ -34,11 +34,20 @@ py::array_t<double> predict(std::int64_t k, const Array<T>& users, const Array<T
 
 template <class T>
 py::tuple top_k(std::int64_t k, const Array<T>& queries, const Array<T>& items,
-                const MaybeArray<T>& item_bias, const MaybeArray<std::int64_t>& exclude_indptr,
-                const MaybeArray<std::int32_t>& exclude_indices, std::int64_t n_best,
-                int n_threads) {
-    const Scoring<T> query = scoring_of(k, queries, items, item_bias, exclude_indptr,
-                                        exclude_indices, n_threads);
+                const MaybeArray<T>& item_bias, const MaybeArray<std::int32_t>& candidates,
+                const std::optional<ListArrays>& include, const std::vector<ListArrays>& exclude,
+                std::int64_t n_best, int n_threads) {
+    Scoring<T> query = scoring_of(k, queries, items, item_bias, exclude, n_threads);
+    const std::int64_t n_items = query.items.n_rows;
+    if (candidates) {
+        query.n_candidates = candidates->size();
+        query.candidates = vector_of(*candidates, query.n_candidates, "candidates");
+        check_indices(*candidates, n_items, "candidates");
+        for (std::int64_t i = 1; i < query.n_candidates; ++i)
+            if (query.candidates[i] <= query.candidates[i - 1]) refuse("candidates", "must rise");
+    }
+    ItemLists only;
+    if (include) only = lists_of(*include, query.queries.n_rows, n_items, "include");
     if (n_best < 1) refuse("n_best", "must be at least 1");
     py::array_t<std::int32_t> ids({query.queries.n_rows, n_best});
     py::array_t<T> scores({query.queries.n_rows, n_best});
@@ -46,7 +55,7 @@ py::tuple top_k(std::int64_t k, const Array<T>& queries, const Array<T>& items,
     T* to_scores = scores.mutable_data();
     Interruptible call;
     call.run([&](Control& control) {
-        run_top_k(query, n_best, to_ids, to_scores, control);
+        run_top_k(query, only, n_best, to_ids, to_scores, control);
         return 0;
     });
     return py::make_tuple(ids, scores);
@@ -61,11 +70,13 @@ void bind(py::module_& m) {
           py::arg("n_threads"), "Scores of (user, item) pairs, in float64.");
     m.def("top_k", &top_k<T>, py::kw_only(), py::arg("k"), py::arg("queries").noconvert(),
           py::arg("items").noconvert(), py::arg("item_bias").noconvert() = py::none(),
-          py::arg("exclude_indptr").noconvert() = py::none(),
-          py::arg("exclude_indices").noconvert() = py::none(), py::arg("n_best"),
+          py::arg("candidates").noconvert() = py::none(),
+          py::arg("include").noconvert() = py::none(),
+          py::arg("exclude").noconvert() = std::vector<ListArrays>(), py::arg("n_best"),
           py::arg("n_threads"),
-          "Indices and scores of the n_best items per query row, padded with -1 and -inf. "
-          "Excluded items are sorted within their row.");
+          "Indices and scores of the n_best items per query row, padded with -1 and -inf. Only "
+          "candidates are listed, only a row's own items of include, and none of its exclude lists. "
+          "Lists are pairs of indptr and sorted indices.");
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 #include <limits>
 #include <vector>
 
@@ -62,23 +61,20 @@ public:
                         std::int64_t n) {
         const auto& kernel = kernels<T>();
         const std::int64_t stride = q.items.stride;
-        rows_.resize(static_cast<std::size_t>(n * stride));
         bias_.resize(static_cast<std::size_t>(n));
         scores_.resize(static_cast<std::size_t>(padded(n)));
         if (panel_.size() < static_cast<std::size_t>(padded(n) * stride))
             panel_ = Buffer<T>(static_cast<std::size_t>(padded(n) * stride));
-        for (std::int64_t j = 0; j < n; ++j) {
-            std::copy_n(q.items.row(items[j]), stride, rows_.data() + j * stride);
-            if (q.item_bias != nullptr) bias_[j] = q.item_bias[items[j]];
-        }
-        kernel.pack({n, q.items.k, stride, rows_.data()}, 0, n, panel_.data());
+        for (std::int64_t j = 0; j < n && q.item_bias != nullptr; ++j)
+            bias_[j] = q.item_bias[items[j]];
+        kernel.pack(q.items, items, 0, n, panel_.data());
         kernel.score(q.queries, row, 1, panel_.data(), padded(n),
                      q.item_bias != nullptr ? bias_.data() : nullptr, n, scores_.data());
         return scores_.data();
     }
 
 private:
-    std::vector<T> rows_, bias_, scores_;
+    std::vector<T> bias_, scores_;
     Buffer<T> panel_;
 };
 
@@ -101,14 +97,10 @@ struct Pairs {
     void start(const Scoring<T>& q, const Relevant& relevant, std::int64_t row,
                GatheredScores<T>& scores) {
         std::vector<std::int32_t> items;
-        const std::int32_t *from = relevant.indices + relevant.indptr[row],
-                           *to = relevant.indices + relevant.indptr[row + 1];
-        if (q.exclude_indptr == nullptr)
-            items.assign(from, to);
-        else
-            std::set_difference(from, to, q.exclude_indices + q.exclude_indptr[row],
-                                q.exclude_indices + q.exclude_indptr[row + 1],
-                                std::back_inserter(items));
+        Cursor excluded[] = {{q.exclude[0], row}, {q.exclude[1], row}};
+        for (std::int64_t e = relevant.indptr[row]; e < relevant.indptr[row + 1]; ++e)
+            if (!excluded[0].holds(relevant.indices[e]) && !excluded[1].holds(relevant.indices[e]))
+                items.push_back(relevant.indices[e]);
         const auto n = static_cast<std::int64_t>(items.size());
         if (n == 0) return;
         const T* found = scores(q, row, items.data(), n);
@@ -173,7 +165,7 @@ void list_metrics(const Lists& lists, const Relevant& relevant, std::int64_t k, 
 
 template <class T>
 void run_auc(const Scoring<T>& query, const Relevant& relevant, double* out, Control& control) {
-    for_scored_chunks(query, control, [&](std::int64_t first, std::int64_t n, auto&& score_all) {
+    for_scored_chunks(query, positions_of(query), control, [&](std::int64_t first, std::int64_t n, auto&& score_all) {
         GatheredScores<T> scores;
         std::vector<Pairs<T>> pairs(static_cast<std::size_t>(n));
         for (std::int64_t i = 0; i < n; ++i) pairs[i].start(query, relevant, first + i, scores);

@@ -2,13 +2,17 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 namespace matfac {
 
 namespace {
 
-constexpr std::int64_t kScan = 16;  // scores looked at together
+// Measured: up to so many query rows, or with include lists of less than this share of the
+// candidates, scoring a row's items one by one costs less than packing and multiplying panels.
+constexpr std::int64_t kFewQueries = 4;
+constexpr std::int64_t kShortShare = 8;
 
 template <class T>
 struct Candidate {
@@ -23,10 +27,8 @@ struct Candidate {
 template <class T>
 class Best {
 public:
-    explicit Best(std::int64_t k) : k_(static_cast<std::size_t>(k)) { heap_.reserve(k_); }
-    void clear() {
-        heap_.clear();
-        threshold = -std::numeric_limits<T>::infinity();
+    Best(std::int64_t k, std::int64_t at_most) : k_(static_cast<std::size_t>(k)) {
+        heap_.reserve(static_cast<std::size_t>(std::min(k, at_most)));
     }
     // Items come in rising order, so an equal score never displaces.
     void offer(T score, std::int32_t id) {
@@ -55,36 +57,89 @@ private:
     std::vector<Candidate<T>> heap_;
 };
 
+// Every row against every candidate, by panels.
 template <class T>
-void scan(const T* scores, std::int64_t begin, std::int64_t end, Best<T>& best) {
-    for (std::int64_t j = begin; j < end; j += kScan) {
-        const std::int64_t n = std::min(kScan, end - j);
-        const T* s = scores + (j - begin);
-        int any = 0;
-        for (std::int64_t i = 0; i < n; ++i) any |= s[i] > best.threshold;
-        if (any == 0) continue;
-        for (std::int64_t i = 0; i < n; ++i) best.offer(s[i], static_cast<std::int32_t>(j + i));
-    }
-}
-
-}  // namespace
-
-template <class T>
-void run_top_k(const Scoring<T>& query, std::int64_t k, std::int32_t* ids, T* scores,
-               Control& control) {
-    for_scored_chunks(query, control, [&](std::int64_t first, std::int64_t n, auto&& score_all) {
-        std::vector<Best<T>> best(static_cast<std::size_t>(n), Best<T>(k));
+void search_panels(const Scoring<T>& q, const Positions& positions, const ItemLists& include,
+                   std::int64_t k, std::int32_t* ids, T* scores, Control& control) {
+    const auto& kernel = kernels<T>();
+    for_scored_chunks(q, positions, control, [&](std::int64_t first, std::int64_t n, auto&& score_all) {
+        std::vector<Best<T>> best(static_cast<std::size_t>(n), Best<T>(k, positions.size()));
+        std::vector<Cursor> included;
+        for (std::int64_t i = 0; i < n; ++i) included.emplace_back(include, first + i);
         score_all([&](std::int64_t i, std::int64_t begin, std::int64_t end, const T* row) {
-            scan(row, begin, end, best[i]);
+            if (include.indptr != nullptr) {
+                included[i].up_to(positions.item(end - 1), [&](std::int32_t item) {
+                    const std::int64_t at = positions.of(item);
+                    if (at >= 0) best[i].offer(row[at - begin], item);
+                });
+                return;
+            }
+            std::int32_t at[kItems];
+            const std::int64_t found =
+                kernel.above(row, padded(end - begin), best[i].threshold, at);
+            for (std::int64_t f = 0; f < found; ++f)
+                best[i].offer(row[at[f]], positions.item(begin + at[f]));
         });
         for (std::int64_t i = 0; i < n; ++i)
             best[i].write(ids + (first + i) * k, scores + (first + i) * k);
     });
 }
 
-template void run_top_k<float>(const Scoring<float>&, std::int64_t, std::int32_t*, float*,
-                               Control&);
-template void run_top_k<double>(const Scoring<double>&, std::int64_t, std::int32_t*, double*,
-                                Control&);
+// One row against the n items of a list.
+template <class T>
+Best<T> search_list(const Scoring<T>& q, const Positions& positions, std::int64_t row,
+                    const std::int32_t* list, std::int64_t n, std::int64_t k) {
+    const auto& kernel = kernels<T>();
+    Best<T> best(k, n);
+    Cursor excluded[] = {{q.exclude[0], row}, {q.exclude[1], row}};
+    std::int32_t index[kItems], at[kItems];
+    T scores[kItems];
+    for (std::int64_t next = 0; next < n;) {
+        std::int64_t m = 0;
+        for (; next < n && m < kItems; ++next) {
+            const std::int32_t item = list[next];
+            if (positions.of(item) >= 0 && !excluded[0].holds(item) && !excluded[1].holds(item))
+                index[m++] = item;
+        }
+        kernel.row_dots(q.items, index, m, q.queries.row(row), scores);
+        for (std::int64_t j = 0; j < m && q.item_bias != nullptr; ++j)
+            scores[j] += q.item_bias[index[j]];
+        std::fill(scores + m, scores + padded(m), -std::numeric_limits<T>::infinity());
+        const std::int64_t found = kernel.above(scores, padded(m), best.threshold, at);
+        for (std::int64_t f = 0; f < found; ++f) best.offer(scores[at[f]], index[at[f]]);
+    }
+    return best;
+}
+
+}  // namespace
+
+template <class T>
+void run_top_k(const Scoring<T>& q, const ItemLists& include, std::int64_t k, std::int32_t* ids,
+               T* scores, Control& control) {
+    const Positions positions = positions_of(q);
+    const std::int64_t n = q.queries.n_rows, size = positions.size();
+    const bool listed = include.indptr != nullptr ? kShortShare * include.indptr[n] < n * size
+                                                  : n <= kFewQueries;
+    if (!listed) return search_panels(q, positions, include, k, ids, scores, control);
+    std::vector<std::int32_t> all;
+    if (include.indptr == nullptr && q.candidates == nullptr) {
+        all.resize(static_cast<std::size_t>(size));
+        std::iota(all.begin(), all.end(), 0);
+    }
+    for_chunks(q.n_threads, n, control, [&](std::int64_t row, int) {
+        const std::int32_t* list = q.candidates != nullptr ? q.candidates : all.data();
+        std::int64_t length = size;
+        if (include.indptr != nullptr) {
+            list = include.indices + include.indptr[row];
+            length = include.indptr[row + 1] - include.indptr[row];
+        }
+        search_list(q, positions, row, list, length, k).write(ids + row * k, scores + row * k);
+    });
+}
+
+template void run_top_k<float>(const Scoring<float>&, const ItemLists&, std::int64_t, std::int32_t*,
+                               float*, Control&);
+template void run_top_k<double>(const Scoring<double>&, const ItemLists&, std::int64_t,
+                                std::int32_t*, double*, Control&);
 
 }  // namespace matfac

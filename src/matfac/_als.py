@@ -10,7 +10,7 @@ import numpy as np
 from matfac import _core, _engine
 from matfac._engine import Floats
 from matfac._loop import Record
-from matfac._validation import Ratings
+from matfac._ratings import Ratings
 
 # Up to here the exact solution of a row costs about as much as a few gradient steps.
 EXACT_UP_TO = 128
@@ -111,10 +111,7 @@ class AlsSolver:
             self.tables["user_bias"] = np.zeros(m, dtype)
             self.tables["item_bias"] = np.zeros(n, dtype)
         self._users = ratings
-        columns = _engine.transpose(ratings.core, n_threads)
-        self._items = Ratings(
-            (n, m), columns.indptr, columns.indices, columns.values, columns.weights
-        )
+        self._items = ratings.transposed(n_threads)
         self._ridges = (objective.ridge(self._users), objective.ridge(self._items))
         self._lassos = (objective.lasso(self._users), objective.lasso(self._items))
         self._counts = tuple(r.row_sums.astype(dtype) for r in (self._users, self._items))
@@ -140,7 +137,7 @@ class AlsSolver:
 
     def finish(self) -> float:
         """Solve every user once more as fold-in would, so that both agree; return the objective."""
-        self._half(0, *converged(self.k, self.objective))
+        self._half(0, *converged(self.k, self.objective, self.tables["users"].dtype))
         return objective_value(
             self._users,
             self.objective,
@@ -206,38 +203,38 @@ def objective_value(
     return value
 
 
-def converged(k: int, objective: Objective) -> tuple[int, float]:
-    """Return cg_steps and tolerance that solve a row to float32 accuracy at the least cost."""
-    if objective.descends:
+def converged(k: int, objective: Objective, dtype: Any) -> tuple[int, float]:
+    """Return cg_steps and tolerance that solve a row to the dtype's accuracy at the least cost."""
+    if objective.descends or k <= EXACT_UP_TO:
         return 0, 0.0
-    return (0, 0.0) if k <= EXACT_UP_TO else (4 * k, 1e-12)
+    return 4 * k, 1e-12 if dtype == np.float32 else 1e-24
 
 
 def fold_in(
     ratings: Ratings,
     objective: Objective,
-    items: Floats,
-    item_bias: Floats | None,
+    fixed: Floats,
+    fixed_bias: Floats | None,
     n_threads: int,
 ) -> tuple[Floats, Floats | None]:
-    """Solve the rows of `ratings` against fixed item factors (n_items x k).
+    """Solve the rows of `ratings` against the fixed factors of their columns (n_columns x k).
 
-    Returns the rows' factors (n x k) and, where there are item biases, their biases.
+    Returns the rows' factors (n x k) and, where the columns have biases, their biases.
     """
-    k = items.shape[1]
-    dtype = items.dtype
+    k = fixed.shape[1]
+    dtype = fixed.dtype
     solved = _engine.empty_table(ratings.shape[0], k, dtype)
-    bias = None if item_bias is None else np.zeros(ratings.shape[0], dtype)
-    cg_steps, tolerance = converged(k, objective)
+    bias = None if fixed_bias is None else np.zeros(ratings.shape[0], dtype)
+    cg_steps, tolerance = converged(k, objective, dtype)
     _core.half_sweep(
         ratings.core,
         loss=objective.loss,
         mean=objective.mean,
         alpha=objective.alpha,
         k=k,
-        fixed=_engine.table(items),
+        fixed=_engine.table(fixed),
         solved=solved,
-        fixed_bias=item_bias,
+        fixed_bias=fixed_bias,
         solved_bias=bias,
         ridge=objective.ridge(ratings),
         lasso=objective.lasso(ratings),

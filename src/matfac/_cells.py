@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
 from matfac._engine import Floats
-from matfac._validation import Ratings
+from matfac._ratings import Ratings
 
 
 @dataclass(frozen=True)

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -161,8 +162,9 @@ def top_k(
     queries: Floats,
     items: Floats,
     item_bias: Floats | None = None,
-    exclude_indptr: I64 | None = None,
-    exclude_indices: I32 | None = None,
+    candidates: I32 | None = None,
+    include: tuple[I64, I32] | None = None,
+    exclude: Sequence[tuple[I64, I32]] = (),
     n_best: int,
     n_threads: int,
 ) -> tuple[I32, Floats]: ...
@@ -178,8 +180,7 @@ def auc(
     queries: Floats,
     items: Floats,
     item_bias: Floats | None = None,
-    exclude_indptr: I64 | None = None,
-    exclude_indices: I32 | None = None,
+    exclude: Sequence[tuple[I64, I32]] = (),
     relevant_indptr: I64,
     relevant_indices: I32,
     n_threads: int,

@@ -10,8 +10,8 @@ from matfac._als import Objective
 from matfac._cells import Cells
 from matfac._engine import Floats
 from matfac._loop import Record
+from matfac._ratings import Ratings
 from matfac._truncated import truncated_svd
-from matfac._validation import Ratings
 
 Start = tuple[Floats, Floats]  # (m, r) and (n, r) factors
 

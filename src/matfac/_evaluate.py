@@ -12,8 +12,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from matfac import _core, _engine
 from matfac._engine import Floats
+from matfac._ratings import Pattern, take_rows
 from matfac._serving import Serving
-from matfac._validation import Pattern, check_integer, check_pattern, check_threads, take_rows
+from matfac._validation import (
+    check_integer,
+    check_pattern,
+    check_threads,
+)
 from matfac.interactions import Interactions
 
 Array: TypeAlias = NDArray[np.float64]
@@ -198,8 +203,7 @@ def _values(
         "queries": _engine.table(np.ascontiguousarray(side.queries[users])),
         "items": _engine.table(side.items),
         "item_bias": side.item_bias,
-        "exclude_indptr": None if seen is None else seen[0],
-        "exclude_indices": None if seen is None else seen[1],
+        "exclude": [] if seen is None else [seen],
         "n_threads": threads,
     }
     lists = np.empty((len(users), 0), np.int32)
@@ -266,7 +270,7 @@ def _side_of_model(model: Any, X: Any) -> _Side:
     factors, seen, user_ids = model.user_factors_, model._seen, model.user_ids_
     if X is not None:
         ratings = model._ratings(X, reset=False)
-        factors, _ = model._fold_in(ratings)
+        factors, _ = model._fold_in(ratings, "users")
         seen = ratings.indptr, ratings.indices
         user_ids = X.user_ids if isinstance(X, Interactions) else None
     return _Side(

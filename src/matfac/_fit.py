@@ -10,8 +10,8 @@ from matfac import _engine, _loop, _memory
 from matfac._als import Objective, take_over
 from matfac._engine import Floats
 from matfac._memory import MemoryEstimate
+from matfac._ratings import Ratings
 from matfac._validation import (
-    Ratings,
     check_dtype,
     check_integer,
     check_matrix,

@@ -15,17 +15,28 @@ from matfac import _als, _engine, _persistence
 from matfac._engine import Floats
 from matfac._ids import IdIndex
 from matfac._loop import Record
+from matfac._ratings import Ratings
 from matfac._serving import Serving
 from matfac._validation import (
-    Ratings,
     check_dtype,
     check_matrix,
     check_threads,
+    check_weights,
 )
 from matfac.interactions import Interactions
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+NO_IDS = (
+    "X is an Interactions, but the model was fitted on a bare matrix and knows no ids: pass a "
+    "matrix, or fit on an Interactions"
+)
+
+
+def _joined(factors: Floats, bias: Floats | None) -> Floats:
+    return factors if bias is None else np.column_stack((factors, bias))
 
 
 class FactorModel(Serving, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -90,10 +101,7 @@ class FactorModel(Serving, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     def _reindexed(self, interactions: Interactions) -> sp.csr_array:
         """Map the columns of interactions to the model's items; unknown items are left out."""
         if self._item_index is None:
-            raise ValueError(
-                "X is an Interactions, but the model was fitted on a bare matrix and knows no ids: "
-                "pass a matrix, or fit on an Interactions"
-            )
+            raise ValueError(NO_IDS)
         columns = self._item_index.lookup(interactions.item_ids, argument="items", missing="ignore")
         coo = interactions.matrix.tocoo()
         at = columns[coo.coords[1]]
@@ -105,23 +113,24 @@ class FactorModel(Serving, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
     # --- fold-in ---------------------------------------------------------------------------
 
-    def _fold_in(self, ratings: Ratings) -> tuple[Floats, Floats | None]:
+    def _fold_in(self, ratings: Ratings, side: str) -> tuple[Floats, Floats | None]:
+        """Solve rows of `side` against the model's other side."""
+        fixed, bias = self._side("items" if side == "users" else "users")
         with _engine.single_threaded_blas():
             return _als.fold_in(
-                ratings,
-                self._objective(),
-                self.item_factors_,
-                self.item_bias_,
-                check_threads(self.n_threads),
+                ratings, self._objective(), fixed, bias, check_threads(self.n_threads)
             )
 
-    def transform(self, X: Any) -> Floats:
+    def transform(self, X: Any, *, weights: Any = None) -> Floats:
         """Fold users in: the factors a last half sweep of the fit would give their rows.
 
         Parameters
         ----------
         X : {sparse matrix, sparse array, array-like, Interactions} of shape (n_users, n_items)
-            Entries of new or known users. Dense: NaN is missing.
+            Entries of new or known users. Dense: NaN is missing. Of an Interactions, items that the
+            model does not know are left out.
+        weights : matrix of X's shape, optional
+            Weight of each entry, where the model was fitted with weights (`ExplicitMF`).
 
         Returns
         -------
@@ -131,8 +140,62 @@ class FactorModel(Serving, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             gives zeros.
         """
         check_is_fitted(self)
-        factors, bias = self._fold_in(self._ratings(X, reset=False))
-        return factors if bias is None else np.column_stack((factors, bias))
+        ratings = self._weighted(weights, self._ratings(X, reset=False))
+        return _joined(*self._fold_in(ratings, "users"))
+
+    def fold_in_items(self, X: Any, *, weights: Any = None) -> Floats:
+        """Fold items in: the factors a half sweep over the items would give their columns.
+
+        Parameters
+        ----------
+        X : {sparse matrix, sparse array, array-like, Interactions} of shape (n_users, n_new)
+            A column per item, new or known; a row for each of the model's users. Dense: NaN is
+            missing. Of an Interactions, users that the model does not know are left out.
+        weights : matrix of X's shape, optional
+            As in `transform`.
+
+        Returns
+        -------
+        ndarray of shape (n_new, n_factors) or (n_new, n_factors + 1)
+            The factors and, for a model with biases, the item bias as a last column. An item
+            without entries gets zeros. `partial_fit` keeps new items in the model;
+            ``recommend_users(X=X)`` asks who would like them.
+
+        Examples
+        --------
+        >>> import numpy as np, matfac
+        >>> X = np.array([[5, 4, np.nan], [4, np.nan, 1], [1, 1, 5], [1, np.nan, 4.0]])
+        >>> model = matfac.ExplicitMF(n_factors=2, random_state=0).fit(X)
+        >>> model.fold_in_items(np.array([[5], [np.nan], [1], [2]])).shape
+        (1, 3)
+        """
+        check_is_fitted(self)
+        return _joined(*self._fold_in(self._new_columns(X, weights), "items"))
+
+    def _new_columns(self, X: Any, weights: Any = None) -> Ratings:
+        """Return columns over the model's users as checked rows."""
+        n_users = len(self.user_factors_)
+        if isinstance(X, Interactions):
+            if self._user_index is None:
+                raise ValueError(NO_IDS)
+            X = X.aligned(self._user_index.ids, X.item_ids)
+        ratings = check_matrix(
+            self, X, check_dtype(self.dtype), reset=False, implicit=self._implicit, free=True
+        )
+        if ratings.shape[0] != n_users:
+            raise ValueError(
+                f"X must be a users x items matrix with a row for each of the model's {n_users} "
+                f"users, got shape {ratings.shape}"
+                + ("; pass X.T" if ratings.shape[1] == n_users else "")
+            )
+        return self._weighted(weights, ratings).transposed(check_threads(self.n_threads))
+
+    def _weighted(self, weights: Any, ratings: Ratings) -> Ratings:
+        if weights is not None and self._implicit:
+            raise ValueError(
+                f"weights: the values of X are the weights of {type(self).__name__}; scale them"
+            )
+        return check_weights(weights, ratings)
 
     def inverse_transform(self, T: ArrayLike) -> Floats:
         """Predict every item for users given by `transform`.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,27 +12,38 @@ from sklearn.utils.validation import check_is_fitted
 
 from matfac import _core, _engine
 from matfac._engine import Floats
-from matfac._ids import IdIndex
-from matfac._validation import Ratings, check_choice, check_integer, check_threads, take_rows
+from matfac._filters import candidates, row_mask
+from matfac._known import KnownRows
+from matfac._ratings import Pattern, Ratings
+from matfac._validation import (
+    check_choice,
+    check_integer,
+    check_threads,
+)
+from matfac.interactions import Interactions
 
 
-class Serving:
+@dataclass(frozen=True)
+class _Rules:
+    """What a top-k call may list, as the caller gave it."""
+
+    exclude_seen: bool
+    only: Any
+    never: Any
+    include: Any
+    exclude: Any
+
+
+class Serving(KnownRows):
     """The questions a `FactorModel` answers from its factors; they change nothing."""
-
-    n_threads: int | None
-    user_factors_: Floats
-    item_factors_: Floats
-    user_bias_: Floats | None
-    item_bias_: Floats | None
-    mean_: float
-    _user_index: IdIndex | None
-    _item_index: IdIndex | None
-    _seen: tuple[NDArray[np.int64], NDArray[np.int32]] | None
 
     def _ratings(self, X: Any, *, reset: bool, argument: str = "X") -> Ratings:
         raise NotImplementedError
 
-    def _fold_in(self, ratings: Ratings) -> tuple[Floats, Floats | None]:
+    def _new_columns(self, X: Any) -> Ratings:
+        raise NotImplementedError
+
+    def _fold_in(self, ratings: Ratings, side: str) -> tuple[Floats, Floats | None]:
         raise NotImplementedError
 
     def transform(self, X: Any) -> Floats:
@@ -40,35 +53,6 @@ class Serving:
     def inverse_transform(self, T: ArrayLike) -> Floats:
         """Predict every item for folded-in users."""
         raise NotImplementedError
-
-    def _lookup(self, values: ArrayLike, side: str) -> NDArray[np.int32]:
-        """Turn ids, or indices where the model has no ids, into checked indices."""
-        index = self._user_index if side == "users" else self._item_index
-        array = np.asarray(values)
-        if index is not None:
-            found = index.lookup(array.ravel(), argument=side).astype(np.int32)
-            return found.reshape(array.shape)
-        if array.size == 0:
-            return np.zeros(array.shape, np.int32)
-        if array.dtype.kind not in "iu":
-            raise TypeError(
-                f"{side} must be integer indices (the model was fitted on a bare matrix, without "
-                f"ids), got {array.dtype} such as {array.flat[0]!r}"
-            )
-        n = len(self.user_factors_ if side == "users" else self.item_factors_)
-        outside = (array < 0) | (array >= n)
-        if outside.any():
-            raise ValueError(
-                f"{side} holds {array[outside].flat[0]}, but the model has {n} {side}: indices run "
-                f"from 0 to {n - 1}"
-                + ("; new users go to transform or recommend(X=...)" if side == "users" else "")
-            )
-        return array.astype(np.int32)
-
-    def _labels(self, indices: NDArray[np.int32], side: str) -> NDArray[Any]:
-        """Turn indices into ids where the model has ids; -1 becomes the sentinel."""
-        index = self._user_index if side == "users" else self._item_index
-        return indices if index is None else index.take(indices)
 
     def predict(self, users: Any, items: ArrayLike | None = None) -> Floats:
         """Score pairs of known users and items or, given one matrix, every item for its rows.
@@ -110,20 +94,34 @@ class Serving:
         k: int = 10,
         X: Any = None,
         *,
+        vectors: ArrayLike | None = None,
         exclude_seen: bool = True,
+        items: ArrayLike | None = None,
+        exclude_items: ArrayLike | None = None,
+        include: Any = None,
+        exclude: Any = None,
     ) -> tuple[NDArray[Any], Floats]:
-        """Return the k best items for each user.
+        """Return the k best items for each user, of those that the rules allow.
 
         Parameters
         ----------
         users : array-like of shape (n,), optional
-            Known users, ids or indices. None: all of them, or the rows of X.
+            Known users, ids or indices. None: all of them, or the rows of X or of vectors.
         k : int
             Length of each list.
         X : {sparse matrix, sparse array, array-like, Interactions} of shape (n, n_items), optional
             Rows of new users to fold in, instead of `users`.
+        vectors : array-like of shape (n, n_components), optional
+            What `transform` returned, instead of `users`. Nothing counts as seen.
         exclude_seen : bool
             Leave out the items a user has entries for: in training, or in X.
+        items : array-like of shape (n_allowed,), optional
+            Items that any list may hold. None: all. An id the model does not know is never listed.
+        exclude_items : array-like of shape (n_excluded,), optional
+            Items that no list may hold.
+        include, exclude : {sparse array, array-like, Interactions} of shape (n, n_items), optional
+            A row per list: the items its nonzero entries name are the only ones that the list may
+            hold (include), or are left out (exclude). An Interactions is aligned by ids.
 
         Returns
         -------
@@ -131,57 +129,139 @@ class Serving:
             Ids or indices, best first; equal scores by lower index. A list that runs out of items
             is padded with -1 (``""`` for string ids).
         scores : ndarray of shape (n, k)
-            Predicted ratings or preferences; -inf at padding.
+            Predicted ratings or preferences, never NaN; -inf at padding.
+
+        Examples
+        --------
+        >>> import numpy as np, matfac
+        >>> clicks = np.array([[1, 1, 0, 0, 1], [1, 1, 1, 0, 0], [0, 1, 1, 1, 0]])
+        >>> model = matfac.ImplicitMF(n_factors=2, random_state=0).fit(clicks)
+        >>> mine = np.array([[0, 0, 0, 1, 1]])  # never these for this user
+        >>> model.recommend([0], k=2, exclude=mine)[0].tolist()
+        [[2, -1]]
         """
         check_is_fitted(self)
+        rules = _Rules(exclude_seen, items, exclude_items, include, exclude)
+        return self._lists("users", users, k, X, vectors, rules)
+
+    def recommend_users(
+        self,
+        items: ArrayLike | None = None,
+        k: int = 10,
+        X: Any = None,
+        *,
+        vectors: ArrayLike | None = None,
+        exclude_seen: bool = True,
+        users: ArrayLike | None = None,
+        exclude_users: ArrayLike | None = None,
+        include: Any = None,
+        exclude: Any = None,
+    ) -> tuple[NDArray[Any], Floats]:
+        """Return the k users who would like each item best, of those that the rules allow.
+
+        Parameters
+        ----------
+        items : array-like of shape (n,), optional
+            Known items, ids or indices. None: all of them, or those of X or of vectors.
+        k : int
+            Length of each list.
+        X : {sparse matrix, sparse array, array-like, Interactions} of shape (n_users, n), optional
+            Columns of new items to fold in, instead of `items`; see `fold_in_items`.
+        vectors : array-like of shape (n, n_components), optional
+            What `fold_in_items` returned, instead of `items`. Nothing counts as seen.
+        exclude_seen : bool
+            Leave out the users who have an entry for the item: in training, or in X.
+        users, exclude_users : array-like, optional
+            Users that any list may hold (None: all), and users that none may.
+        include, exclude : {sparse array, array-like, Interactions} of shape (n_users, n), optional
+            A column per list: the users that it may hold alone, or that it leaves out.
+
+        Returns
+        -------
+        users : ndarray of shape (n, k)
+            Ids or indices, best first, padded as in `recommend`.
+        scores : ndarray of shape (n, k)
+        """
+        check_is_fitted(self)
+        rules = _Rules(exclude_seen, users, exclude_users, include, exclude)
+        return self._lists("items", items, k, X, vectors, rules)
+
+    def _lists(
+        self, side: str, which: ArrayLike | None, k: int, X: Any, vectors: Any, rules: _Rules
+    ) -> tuple[NDArray[Any], Floats]:
+        """Return lists of the other side's rows for known, new or raw rows of this side."""
         k = check_integer("k", k, minimum=1)
-        if X is not None:
-            if users is not None:
-                raise ValueError("users and X exclude each other: give known users, or rows X")
-            ratings = self._ratings(X, reset=False)
-            factors, bias = self._fold_in(ratings)
-            seen = (ratings.indptr, ratings.indices) if exclude_seen else None
+        given = [
+            name
+            for name, value in ((side, which), ("X", X), ("vectors", vectors))
+            if value is not None
+        ]
+        if len(given) > 1:
+            raise ValueError(
+                f"{' and '.join(given)} exclude each other: give known {side}, new ones as X, or "
+                "vectors"
+            )
+        ids: NDArray[Any] | None = None
+        seen: Pattern | None = None
+        if vectors is not None:
+            factors, bias = self._split_vectors(vectors)
+        elif X is not None:
+            ratings = self._ratings(X, reset=False) if side == "users" else self._new_columns(X)
+            factors, bias = self._fold_in(ratings, side)
+            seen = (ratings.indptr, ratings.indices) if rules.exclude_seen else None
+            if isinstance(X, Interactions):
+                ids = X.user_ids if side == "users" else X.item_ids
         else:
-            index = self._chosen(users)
-            factors = self.user_factors_[index]
-            bias = None if self.user_bias_ is None else self.user_bias_[index]
-            seen = self._seen_rows(index) if exclude_seen else None
-        best, scores = self._top_k(factors, k, self.item_bias_, seen)
+            index = self._chosen(which, side)
+            table, biases = self._side(side)
+            factors, bias = table[index], None if biases is None else biases[index]
+            seen = self._seen_rows(index, side) if rules.exclude_seen else None
+            names = self._names(side)
+            ids = None if names is None else names.take(index)
+        other = "items" if side == "users" else "users"
+        table, biases = self._side(other)
+        columns = self._names(other) or len(table)
+        masks = {
+            name: row_mask(mask, len(factors), columns, ids, name, transposed=side == "items")
+            for name, mask in (("include", rules.include), ("exclude", rules.exclude))
+            if mask is not None
+        }
+        best, scores = self._top_k(
+            factors,
+            table,
+            biases,
+            k,
+            candidates=candidates(
+                self._filter(rules.only, other, other),
+                self._filter(rules.never, other, f"exclude_{other}"),
+                len(table),
+            ),
+            include=masks.get("include"),
+            exclude=[pattern for pattern in (seen, masks.get("exclude")) if pattern is not None],
+        )
         offset = self.mean_ if bias is None else self.mean_ + bias[:, None]
         scores += np.asarray(offset, scores.dtype)
-        return self._labels(best, "items"), scores
-
-    def _chosen(self, users: ArrayLike | None) -> NDArray[np.int32]:
-        if users is None:
-            return np.arange(len(self.user_factors_), dtype=np.int32)
-        index = np.atleast_1d(self._lookup(users, "users"))
-        if index.ndim != 1:
-            raise ValueError(f"users must be one-dimensional, got shape {index.shape}")
-        return index
-
-    def _seen_rows(self, index: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        if self._seen is None:
-            raise ValueError(
-                "exclude_seen=True needs the training entries, which this model was saved without: "
-                "pass exclude_seen=False, or the users' entries as X"
-            )
-        return take_rows(*self._seen, index)
+        return self._labels(best, other), scores
 
     def _top_k(
         self,
         queries: Floats,
-        k: int,
+        table: Floats,
         bias: Floats | None,
-        exclude: tuple[NDArray[np.int64], NDArray[np.int32]] | None,
-        table: Floats | None = None,
+        k: int,
+        *,
+        candidates: NDArray[np.int32] | None = None,
+        include: Pattern | None = None,
+        exclude: Sequence[Pattern] = (),
     ) -> tuple[NDArray[np.int32], Floats]:
         return _core.top_k(
-            k=self.item_factors_.shape[1],
+            k=table.shape[1],
             queries=_engine.table(np.ascontiguousarray(queries)),
-            items=_engine.table(self.item_factors_ if table is None else table),
+            items=_engine.table(table),
             item_bias=bias,
-            exclude_indptr=None if exclude is None else exclude[0],
-            exclude_indices=None if exclude is None else exclude[1],
+            candidates=candidates,
+            include=include,
+            exclude=exclude,
             n_best=k,
             n_threads=check_threads(self.n_threads),
         )
@@ -223,9 +303,7 @@ class Serving:
         if check_choice("metric", metric, ("cosine", "inner")) == "cosine":
             norms = np.linalg.norm(factors, axis=1, keepdims=True)
             factors = factors / np.where(norms > 0, norms, 1)
-        index = np.atleast_1d(self._lookup(which, side))
-        if index.ndim != 1:
-            raise ValueError(f"{side} must be one-dimensional, got shape {index.shape}")
+        index = self._chosen(which, side)
         itself = (np.arange(len(index) + 1, dtype=np.int64), index)
-        best, scores = self._top_k(factors[index], k, None, itself, factors)
+        best, scores = self._top_k(factors[index], factors, None, k, exclude=[itself])
         return self._labels(best, side), scores

@@ -11,7 +11,7 @@ from matfac import _core
 from matfac._als import Objective, fold_in, objective_value, random_table
 from matfac._engine import Csr, Floats
 from matfac._loop import Record
-from matfac._validation import Ratings
+from matfac._ratings import Ratings
 
 Plan: TypeAlias = "_core.SgdPlanFloat32 | _core.SgdPlanFloat64"
 

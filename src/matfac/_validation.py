@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import numbers
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_random_state, validate_data
+from sklearn.utils.validation import check_array, check_random_state, validate_data
 
-from matfac import _core, _engine
-from matfac._engine import Csr, Floats
+from matfac import _core
+from matfac._ratings import Pattern, Ratings
 
 MAX_ROWS = 2**31 - 1
-# Entries that a sum over all of them converts at a time.
-PIECE = 1 << 17
-
-# Entries that a sum over all of them converts at a time.
-PIECE = 1 << 17
 
 
 def check_integer(name: str, value: Any, *, minimum: int) -> int:
@@ -104,97 +97,6 @@ def seed_of(random_state: Any) -> int:
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
-@dataclass(frozen=True)
-class Ratings:
-    """A checked matrix in canonical CSR: rows sorted, no duplicates, finite values."""
-
-    shape: tuple[int, int]
-    indptr: NDArray[np.int64]
-    indices: NDArray[np.int32]
-    values: Floats
-    weights: Floats | None = None
-
-    @property
-    def nnz(self) -> int:
-        return int(self.indptr[-1])
-
-    @cached_property
-    def core(self) -> Csr:
-        """The matrix in the core's hands."""
-        return _engine.make_csr(self.shape[1], self.indptr, self.indices, self.values, self.weights)
-
-    @property
-    def row_sums(self) -> Floats:
-        """Entries per row, or the row's sum of weights where there are weights."""
-        return self._sums(self.indptr, self.weights)
-
-    @property
-    def mean(self) -> float:
-        """The (weighted) mean of the values."""
-        if self.weights is None:
-            return float(self.values.mean(dtype=np.float64))
-        weighted = np.einsum("i,i", self.values, self.weights, dtype=np.float64)
-        return float(weighted / self.weights.sum(dtype=np.float64))
-
-    @property
-    def variance(self) -> float:
-        """The variance of the values, a piece at a time: no copy of them is made."""
-        mean = self.values.mean(dtype=np.float64)
-        pieces = (self.values[at : at + PIECE] - mean for at in range(0, self.nnz, PIECE))
-        return sum(float(np.square(piece).sum(dtype=np.float64)) for piece in pieces) / self.nnz
-
-    @property
-    def column_sums(self) -> Floats:
-        """Entries per column, or their sum of weights, a piece at a time."""
-        sums = np.zeros(self.shape[1])
-        for at in range(0, self.nnz, PIECE):
-            part = slice(at, at + PIECE)
-            weights = None if self.weights is None else self.weights[part]
-            sums += np.bincount(self.indices[part], weights, minlength=len(sums))
-        return sums
-
-    @staticmethod
-    def _sums(indptr: NDArray[np.int64], weights: Floats | None) -> NDArray[np.float64]:
-        if weights is None:
-            return np.diff(indptr).astype(np.float64)
-        sums = np.zeros(len(indptr) - 1)
-        filled = np.flatnonzero(np.diff(indptr))
-        begins = indptr[filled]
-        cuts = np.unique(np.searchsorted(begins, [*range(0, len(weights), PIECE), len(weights)]))
-        for first, last in itertools.pairwise(cuts):
-            part = weights[begins[first] : indptr[filled[last - 1] + 1]]
-            at = begins[first:last] - begins[first]
-            sums[filled[first:last]] = np.add.reduceat(part, at, dtype=np.float64)
-        return sums
-
-    def rows(self, index: NDArray[np.integer[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Return indptr and indices of the chosen rows."""
-        return take_rows(self.indptr, self.indices, index)
-
-    def take(self, keep: NDArray[np.bool_]) -> Ratings:
-        """Return the matrix of the entries where `keep` is true."""
-        running = np.concatenate(([0], np.cumsum(keep, dtype=np.int64)))
-        return Ratings(
-            self.shape,
-            running[self.indptr],
-            self.indices[keep],
-            self.values[keep],
-            None if self.weights is None else self.weights[keep],
-        )
-
-
-def take_rows(
-    indptr: NDArray[np.int64], indices: NDArray[np.int32], index: NDArray[np.integer[Any]]
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Return indptr and indices of the chosen rows of a CSR pattern."""
-    if len(index) == len(indptr) - 1 and (index == np.arange(len(index))).all():
-        return indptr, indices
-    lengths = np.diff(indptr)[index]
-    chosen = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
-    shift = np.repeat(indptr[index] - chosen[:-1], lengths)
-    return chosen, indices[shift + np.arange(chosen[-1])]
-
-
 def check_matrix(
     estimator: BaseEstimator,
     X: Any,
@@ -203,32 +105,33 @@ def check_matrix(
     reset: bool,
     implicit: bool,
     argument: str = "X",
+    free: bool = False,
 ) -> Ratings:
     """Turn a users x items matrix into `Ratings`.
 
     Sparse: the stored entries are the known ones. Dense: NaN is missing (and 0, where `implicit`).
+    Its width must be the estimator's, unless it is `reset` or `free`.
     """
     name = type(estimator).__name__
-    if not reset:
+    if not (reset or free):
         _check_width(estimator, X, argument)
+    check = partial(check_array, estimator=estimator, input_name=argument)
+    if not free:
+        check = partial(validate_data, estimator, reset=reset)
     if sp.issparse(X):
         accepted = ("csr", "coo", "csc", "bsr")
         matrix: Any = X
         if matrix.format not in accepted:
             matrix = matrix.tocsr()
-        checked = validate_data(
-            estimator,
+        checked = check(
             matrix,
             accept_sparse=list(accepted),
             dtype=None,
-            reset=reset,
             ensure_all_finite=False,
             accept_large_sparse=True,
         )
         return _from_sparse(checked, dtype, implicit, name, argument)
-    dense = validate_data(
-        estimator, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite="allow-nan"
-    )
+    dense = check(X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
     known = ~np.isnan(dense)
     if implicit:
         known &= dense != 0
@@ -310,9 +213,6 @@ def _locate(ratings: Ratings, mask: NDArray[np.bool_]) -> tuple[int, int, float]
     return row, int(ratings.indices[entry]), float(ratings.values[entry])
 
 
-Pattern: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32]]
-
-
 def check_sparse(X: Any, argument: str, shape: tuple[int, int] | None = None) -> sp.csr_array:
     """Return a user's sparse matrix as canonical CSR, its dtype kept; of `shape` where given."""
     if not sp.issparse(X):
@@ -360,6 +260,16 @@ def check_pattern(X: Any, argument: str, shape: tuple[int, int] | None = None) -
     if values.size and not values.all():
         pattern = pattern.take(values != 0)
     return pattern.indptr, pattern.indices
+
+
+def check_mask(mask: Any, argument: str, shape: tuple[int, int]) -> Pattern:
+    """Return the pattern of the nonzero entries of a mask; dense: NaN is missing, as everywhere."""
+    if not sp.issparse(mask):
+        dense = np.asarray(mask)
+        if dense.dtype.kind not in "fiub":
+            raise TypeError(f"{argument} must hold numbers or booleans, got dtype {dense.dtype}")
+        mask = sp.csr_array(np.atleast_2d(np.nan_to_num(dense)))
+    return check_pattern(mask, argument, shape)
 
 
 def check_weights(weights: Any, ratings: Ratings) -> Ratings:

@@ -74,7 +74,7 @@ def user_vectors(
         k = model.item_factors_.shape[1]
         factors, bias = codes[:, :k], codes[:, k] if codes.shape[1] > k else None
     else:
-        index = model._chosen(users)
+        index = model._chosen(users, "users")
         factors = model.user_factors_[index]
         bias = None if model.user_bias_ is None else model.user_bias_[index]
     ones = None if model.item_bias_ is None else np.ones(len(factors))

@@ -11,10 +11,10 @@ from matfac._als import AlsSolver, Objective
 from matfac._fit import FitMixin, FittingSolver
 from matfac._loop import Callback, Validation
 from matfac._model import FactorModel
+from matfac._ratings import Ratings
 from matfac._sgd import STATE as SGD_STATE
 from matfac._sgd import SgdSolver
 from matfac._validation import (
-    Ratings,
     check_choice,
     check_integer,
     check_real,

@@ -12,8 +12,8 @@ from matfac._evaluate import list_metrics
 from matfac._fit import FitMixin, FittingSolver
 from matfac._loop import Callback, Validation
 from matfac._model import FactorModel
+from matfac._ratings import Ratings
 from matfac._validation import (
-    Ratings,
     check_integer,
     check_real,
     check_threads,
@@ -253,8 +253,7 @@ class ImplicitMF(FitMixin, FactorModel):
                 k=solver.k,
                 queries=np.ascontiguousarray(solver.tables["users"][users]),
                 items=solver.tables["items"],
-                exclude_indptr=seen[0],
-                exclude_indices=seen[1],
+                exclude=[seen],
                 n_best=10,
                 n_threads=n_threads,
             )

@@ -106,12 +106,17 @@ struct KernelTable {
                       TableView<const T> right, const std::int32_t* right_index, std::int64_t n,
                       T* s);
 
-    // panel = items [begin, end) transposed: stride x width, width = end - begin padded, zero-filled.
-    void (*pack)(TableView<const T>, std::int64_t begin, std::int64_t end, T* panel);
+    // panel = rows [begin, end), through the index unless it is null, transposed: stride x width,
+    // width = end - begin padded, zero-filled.
+    void (*pack)(TableView<const T>, const std::int32_t* index, std::int64_t begin,
+                 std::int64_t end, T* panel);
     // scores (n_users x width) = users rows [u0, u0 + n_users) times panel, plus the bias of its
-    // first n_bias columns (bias null: 0).
+    // first n columns (bias null: 0). The columns from n on come out as -infinity.
     void (*score)(TableView<const T> users, std::int64_t u0, std::int64_t n_users, const T* panel,
-                  std::int64_t width, const T* bias, std::int64_t n_bias, T* scores);
+                  std::int64_t width, const T* bias, std::int64_t n, T* scores);
+    // at = the positions of the scores above the threshold, rising; returns how many. n: a multiple
+    // of kLanes. NaN is above nothing.
+    std::int64_t (*above)(const T* scores, std::int64_t n, T threshold, std::int32_t* at);
 
     // One pass of SGD over a block; returns the sum of weight * error^2 before each update.
     // HOGWILD: the one function whose plain reads and writes of factor rows may race.

@@ -98,26 +98,3 @@ void rotate(TableView<T> table, const T* q, std::int64_t begin, std::int64_t end
         for (std::int64_t i = 0; i < n * k; i += W<T>) store<T>(rows + i, load(scratch + i));
     }
 }
-
-template <class T>
-void pack(TableView<const T> table, std::int64_t begin, std::int64_t end, T* panel) {
-    const std::int64_t n = end - begin, width = padded(n);
-    for (std::int64_t j0 = 0; j0 < width; j0 += kLanes)
-        for (std::int64_t i0 = 0; i0 < table.stride; i0 += kLanes)
-            for (std::int64_t j = j0; j < j0 + kLanes; ++j) {
-                const T* row = j < n ? table.row(begin + j) + i0 : nullptr;
-                for (std::int64_t i = 0; i < kLanes; ++i)
-                    panel[(i0 + i) * width + j] = row != nullptr ? row[i] : T(0);
-            }
-}
-
-template <class T>
-void score(TableView<const T> users, std::int64_t u0, std::int64_t n_users, const T* panel,
-           std::int64_t width, const T* bias, std::int64_t n_bias, T* scores) {
-    for (std::int64_t j = 0; j < width; ++j)
-        scores[j] = bias != nullptr && j < n_bias ? bias[j] : T(0);
-    for (std::int64_t i = 1; i < n_users; ++i)
-        for (std::int64_t j = 0; j < width; j += W<T>)
-            store<T>(scores + i * width + j, load(scores + j));
-    gemm<T>(scores, width, users.row(u0), users.stride, 1, panel, width, n_users, width, users.k);
-}
