@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from matfac import _als, _engine, _persistence
+from matfac import _als, _engine, _growth, _persistence
 from matfac._engine import Floats
 from matfac._ids import IdIndex
 from matfac._loop import Record
@@ -19,6 +19,7 @@ from matfac._ratings import Ratings
 from matfac._serving import Serving
 from matfac._validation import (
     check_dtype,
+    check_integer,
     check_matrix,
     check_threads,
     check_weights,
@@ -49,6 +50,8 @@ class FactorModel(Serving, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
     _implicit: bool
     n_threads: int | None
+    init_std: float
+    random_state: Any
     dtype: str
     user_factors_: Floats
     item_factors_: Floats
@@ -113,9 +116,14 @@ class FactorModel(Serving, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
     # --- fold-in ---------------------------------------------------------------------------
 
-    def _fold_in(self, ratings: Ratings, side: str) -> tuple[Floats, Floats | None]:
+    def _fold_in(self, ratings: Ratings, side: str = "users") -> tuple[Floats, Floats | None]:
         """Solve rows of `side` against the model's other side."""
-        fixed, bias = self._side("items" if side == "users" else "users")
+        return self._solve(ratings, *self._side("items" if side == "users" else "users"))
+
+    def _solve(
+        self, ratings: Ratings, fixed: Floats, bias: Floats | None
+    ) -> tuple[Floats, Floats | None]:
+        """Return the best factors and biases of rows, given those of their columns."""
         with _engine.single_threaded_blas():
             return _als.fold_in(
                 ratings, self._objective(), fixed, bias, check_threads(self.n_threads)
@@ -189,6 +197,62 @@ class FactorModel(Serving, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
                 + ("; pass X.T" if ratings.shape[1] == n_users else "")
             )
         return self._weighted(weights, ratings).transposed(check_threads(self.n_threads))
+
+    def partial_fit(
+        self,
+        X: Any,
+        y: None = None,
+        *,
+        users: ArrayLike | None = None,
+        items: ArrayLike | None = None,
+        weights: Any = None,
+        n_sweeps: int = 3,
+    ) -> Self:
+        """Store new and changed users and items: their rows are solved, all others stay.
+
+        The training data are not needed, and so X must hold the *whole history* of each user and
+        item that it touches. An unfitted estimator is fitted to X.
+
+        Parameters
+        ----------
+        X : {sparse matrix, sparse array, array-like, Interactions} of shape (m, n)
+            Of a model without ids: numbered as the model's users and items, the new ones behind, so
+            that m and n are at least the model's. Of a model with ids: an Interactions of the
+            touched users and items alone; unknown ids are appended to the model's.
+        y : None
+            Ignored.
+        users : array-like, optional
+            Ids or indices of the users whose whole history X holds. None: all that have entries.
+        items : array-like, optional
+            Ids or indices of the items whose whole history X holds. None: those new to the model;
+            known items then keep their factors.
+        weights : matrix of X's shape, optional
+            As in `fit` (`ExplicitMF`).
+        n_sweeps : int
+            Where items are touched: how often these and the touched users are solved in turn, after
+            a first solution of the users. Users alone need no more than that one.
+
+        Returns
+        -------
+        self
+            `mean_`, `history_`, `n_iter_` and `objective_` stay those of the fit. After an error
+            or Ctrl-C the model is as it was.
+
+        Examples
+        --------
+        >>> from matfac import ImplicitMF, Interactions
+        >>> seen = Interactions.from_arrays(["ann", "ann", "bob"], ["up", "jaws", "up"])
+        >>> model = ImplicitMF(n_factors=2, random_state=0).fit(seen)
+        >>> model = model.partial_fit(Interactions.from_arrays(["cid", "cid"], ["up", "it"]))
+        >>> model.user_ids_, model.item_ids_
+        (array(['ann', 'bob', 'cid'], dtype='<U3'), array(['jaws', 'up', 'it'], dtype='<U4'))
+        """
+        if not hasattr(self, "item_factors_"):
+            return self.fit(X, **({} if weights is None else {"weights": weights}))
+        check_integer("n_sweeps", n_sweeps, minimum=1)
+        grown = _growth.grow(self, X, users, items, weights, n_sweeps)
+        self.__dict__.update(grown)  # at once: Ctrl-C falls before or after
+        return self
 
     def _weighted(self, weights: Any, ratings: Ratings) -> Ratings:
         if weights is not None and self._implicit:

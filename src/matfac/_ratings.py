@@ -89,6 +89,18 @@ class Ratings:
             sums[filled[first:last]] = np.add.reduceat(part, at, dtype=np.float64)
         return sums
 
+    def choose(self, index: NDArray[np.integer[Any]]) -> Ratings:
+        """Return the matrix of the chosen rows."""
+        everything = np.arange(self.nnz)
+        indptr, entries = take_rows(self.indptr, everything, index)
+        return Ratings(
+            (len(index), self.shape[1]),
+            indptr,
+            self.indices[entries],
+            self.values[entries],
+            None if self.weights is None else self.weights[entries],
+        )
+
     def rows(self, index: NDArray[np.integer[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Return indptr and indices of the chosen rows."""
         return take_rows(self.indptr, self.indices, index)
@@ -106,8 +118,8 @@ class Ratings:
 
 
 def take_rows(
-    indptr: NDArray[np.int64], indices: NDArray[np.int32], index: NDArray[np.integer[Any]]
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    indptr: NDArray[np.int64], indices: NDArray[Any], index: NDArray[np.integer[Any]]
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Return indptr and indices of the chosen rows of a CSR pattern."""
     if len(index) == len(indptr) - 1 and (index == np.arange(len(index))).all():
         return indptr, indices

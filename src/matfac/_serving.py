@@ -43,7 +43,7 @@ class Serving(KnownRows):
     def _new_columns(self, X: Any) -> Ratings:
         raise NotImplementedError
 
-    def _fold_in(self, ratings: Ratings, side: str) -> tuple[Floats, Floats | None]:
+    def _fold_in(self, ratings: Ratings, side: str = "users") -> tuple[Floats, Floats | None]:
         raise NotImplementedError
 
     def transform(self, X: Any) -> Floats:
