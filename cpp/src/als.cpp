@@ -183,10 +183,8 @@ private:
     }
 
     double ridge_part(std::int64_t row) const {
-        double norm = 0;
-        const T* x = s_.solved.row(row);
-        for (std::int64_t j = 0; j < s_.solved.k; ++j)
-            norm += static_cast<double>(x[j]) * static_cast<double>(x[j]);
+        const T* x = s_.solved.row(row);  // padded with zeros
+        double norm = dot(x, x, s_.solved.stride);
         if (s_.solved_bias != nullptr) {
             const auto b = static_cast<double>(s_.solved_bias[row]);
             norm += b * b;
