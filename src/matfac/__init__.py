@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version as _version
 
-from matfac import datasets, embeddings, metrics, reference, splits
+from matfac import datasets, embeddings, metrics, plotting, reference, splits
 from matfac._engine import show_config
 from matfac._exceptions import ConvergenceError
 from matfac._persistence import load
@@ -36,6 +36,7 @@ __all__ = [
     "embeddings",
     "load",
     "metrics",
+    "plotting",
     "reference",
     "show_config",
     "splits",

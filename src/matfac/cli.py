@@ -1,4 +1,4 @@
-"""The `matfac` command: fit, recommend, similar, evaluate, export, compress, info, demo."""
+"""The `matfac` command: fit, recommend, similar, evaluate, export, plot, compress, info, demo."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from matfac import ExplicitMF, ImplicitMF, Interactions, __version__, load, metrics, show_config
 from matfac._cli_compress import add_compress
-from matfac._cli_export import add_export
+from matfac._cli_export import add_files
 from matfac._model import FactorModel
 from matfac._titles import add_titles, given_titles
 
@@ -82,7 +82,7 @@ def make_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("-k", type=int, default=10, help="length of the lists")
     evaluate.set_defaults(run=run_evaluate)
 
-    add_export(commands)
+    add_files(commands)
     add_compress(commands)
 
     info = commands.add_parser("info", help="what a model file, or this installation, is")
