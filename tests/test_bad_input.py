@@ -52,7 +52,7 @@ def test_parameters(cls: Any, parameters: dict[str, Any], message: str) -> None:
         (ExplicitMF(solver="adam"), "solver must be one of 'als', 'sgd', got 'adam'"),
         (ExplicitMF(learning_rate=0), "learning_rate must be finite and greater than 0"),
         (ImplicitMF(alpha=1.0, alpha0=1.0), "exclude each other"),
-        (ImplicitMF(alpha=-1.0), "alpha must be finite and greater than 0"),
+        (ImplicitMF(alpha=-1.0), "alpha must be finite and at least 0"),
         (ImplicitMF(alpha0=-1.0), "alpha0 must be finite and at least 0"),
     ],
 )

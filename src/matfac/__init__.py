@@ -16,6 +16,7 @@ from matfac.implicit import ImplicitMF
 from matfac.interactions import Interactions
 from matfac.lowrank import LowRankMF
 from matfac.pairs import RatingRegressor
+from matfac.parameters import parameters_from
 from matfac.tuning import tune
 
 __version__ = _version("matfac")
@@ -36,6 +37,7 @@ __all__ = [
     "embeddings",
     "load",
     "metrics",
+    "parameters_from",
     "plotting",
     "reference",
     "show_config",

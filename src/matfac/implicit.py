@@ -209,7 +209,7 @@ class ImplicitMF(FitMixin, FactorModel):
                 "Koren's confidence, alpha0 the weight of unobserved cells in iALS; give one"
             )
         if self.alpha is not None:
-            check_real("alpha", self.alpha, above=True)
+            check_real("alpha", self.alpha)
         if self.alpha0 is not None:
             check_real("alpha0", self.alpha0)
         if self.reg_exponent is not None:
