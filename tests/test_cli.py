@@ -61,6 +61,46 @@ def test_fit_recommend_similar_evaluate_info(
     assert "simd" in run(capsys, "info")
 
 
+def test_rules_of_recommend(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = files / "m.safetensors"
+    run(capsys, "fit", files / "ratings.csv", "--out", model, "--factors", 4)
+    ask = ("recommend", model, "--user", "u3", "--user", "u4", "-k", 40, "--include-seen")
+    (files / "sold-out").write_text("1\n2\n\n3\n")
+    listed = {line.split()[-1] for line in run(capsys, *ask).splitlines() if "user" not in line}
+    assert {"1", "2", "3", "5"} <= listed
+    out = run(capsys, *ask, "--exclude-items", 5, f"@{files / 'sold-out'}")
+    left = {line.split()[-1] for line in out.splitlines() if "user" not in line}
+    assert listed - left == {"1", "2", "3", "5"}
+    out = run(capsys, *ask, "--items", f"@{files / 'sold-out'}", "--exclude-items", 2)
+    assert sorted(line.split()[-1] for line in out.splitlines() if "user" not in line) == [
+        "1", "1", "3", "3",
+    ]  # fmt: skip
+
+
+def test_explain(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = files / "m.safetensors"
+    run(capsys, "fit", files / "ratings.csv", "--out", model, "--factors", 4)
+    ask = ("explain", model, files / "ratings.csv", "--user", "u3", "--item", 7, "-k", 2)
+    lines = run(capsys, *ask, "--titles", files / "titles.tsv").splitlines()
+    assert lines[0].endswith("Film 7 for u3")
+    score = float(matfac.load(model).predict("u3", 7))
+    assert float(lines[0].split()[0]) == pytest.approx(score, abs=1e-3)
+    assert sum(float(line.split()[0]) for line in lines[1:]) == pytest.approx(score, abs=1e-3)
+    assert "other entries" in lines[-1]
+
+
+def test_update(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, grown = files / "m.safetensors", files / "grown.safetensors"
+    run(capsys, "fit", files / "ratings.csv", "--out", model, "--factors", 4)
+    (files / "new.csv").write_text("user,item,rating\nnew,1,5\nnew,2,4\nu3,99,5\n")
+    out = run(capsys, "update", model, files / "new.csv", "--out", grown)
+    assert "2 users solved, 1 of them new; 1 new items" in out
+    assert "99" in run(capsys, "recommend", grown, "--user", "new", "-k", 40)
+    assert len(matfac.load(model).user_ids_) == 60
+    run(capsys, "update", model, files / "new.csv")
+    assert len(matfac.load(model).user_ids_) == 61
+
+
 def test_implicit(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = files / "clicks.safetensors"
     run(capsys, "fit", files / "ratings.csv", "--out", model, "--implicit", "--no-value",

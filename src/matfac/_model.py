@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from matfac import _als, _engine, _growth, _persistence
+from matfac import _als, _engine, _explain, _growth, _persistence
 from matfac._engine import Floats
+from matfac._explain import Explanation
 from matfac._ids import IdIndex
 from matfac._loop import Record
 from matfac._ratings import Ratings
@@ -66,7 +67,10 @@ class FactorModel(Serving, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     _item_index: IdIndex | None
 
     def _objective(self) -> _als.Objective:
-        raise NotImplementedError
+        raise TypeError(
+            f"{type(self).__name__} does not solve its rows by least squares, so that it has "
+            "neither explain nor partial_fit"
+        )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -253,6 +257,50 @@ class FactorModel(Serving, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         grown = _growth.grow(self, X, users, items, weights, n_sweeps)
         self.__dict__.update(grown)  # at once: Ctrl-C falls before or after
         return self
+
+    def explain(self, user: Any, item: Any, X: Any = None, *, weights: Any = None) -> Explanation:
+        """Tell which of a user's entries made the score of an item, and how much each.
+
+        A user's factors are the solution of a linear system whose right-hand side is a sum over the
+        user's entries, so that a score is such a sum too (Hu, Koren, Volinsky 2008, section 5). It
+        is that of fold-in: of a training user with the training entries, what `predict` gives.
+
+        Parameters
+        ----------
+        user : int or str, or None
+            A known user's id or index; None for another, whose one row is X.
+        item : int or str
+            Any item of the model, by id or index.
+        X : {sparse matrix, sparse array, array-like, Interactions} of shape (m, n_items), optional
+            The user's entries: a matrix of that row alone, the training matrix, or an Interactions
+            with the user. The model keeps where its training entries are, but not their values, and
+            so None will do only for an `ImplicitMF` that was fitted on values of 1.
+        weights : matrix of X's shape, optional
+            As in `fit` (`ExplicitMF`).
+
+        Returns
+        -------
+        Explanation
+            ``str()`` shows it, ``to_dict()`` makes a data frame: ``pd.DataFrame(e.to_dict())``.
+
+        Raises
+        ------
+        TypeError
+            With non-negative factors, an L1 penalty or a pairwise loss: there is no such sum.
+
+        Examples
+        --------
+        >>> from matfac import ImplicitMF, Interactions
+        >>> clicks = Interactions.from_arrays(["ann", "ann", "bob"], ["up", "jaws", "up"])
+        >>> model = ImplicitMF(n_factors=2, random_state=0).fit(clicks)
+        >>> why = model.explain("bob", "jaws")
+        >>> why.items
+        array(['up'], dtype='<U4')
+        >>> bool(abs(why.score - model.predict("bob", "jaws")) < 1e-5)
+        True
+        """
+        check_is_fitted(self)
+        return _explain.explain(self, user, item, X, weights)
 
     def _weighted(self, weights: Any, ratings: Ratings) -> Ratings:
         if weights is not None and self._implicit:

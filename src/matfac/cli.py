@@ -1,4 +1,4 @@
-"""The `matfac` command: fit, recommend, similar, evaluate, export, plot, compress, info, demo."""
+"""The `matfac` command: one function per subcommand."""
 
 from __future__ import annotations
 
@@ -64,14 +64,34 @@ def make_parser() -> argparse.ArgumentParser:
     fit.add_argument("--seed", type=int, default=0)
     fit.set_defaults(run=run_fit)
 
+    update = commands.add_parser("update", help="store new and changed users and items in a model")
+    update.add_argument("model", type=Path)
+    _add_file(update, "the whole history of the users in it, and of items new to the model")
+    update.add_argument("--out", type=Path, help="model file to write (default: the model itself)")
+    update.set_defaults(run=run_update)
+
     recommend = commands.add_parser("recommend", help="the best items for users")
     recommend.add_argument("model", type=Path)
     recommend.add_argument("--user", required=True, action="append", help="repeat for several")
     recommend.add_argument("--include-seen", action="store_true", help="items of training too")
+    for option, text in (
+        ("--items", "list these items alone"),
+        ("--exclude-items", "list none of these items"),
+    ):
+        recommend.add_argument(
+            option, nargs="+", metavar="ID", help=f"{text}; @FILE: the ids in a file, one a line"
+        )
+    explain = commands.add_parser("explain", help="which of a user's entries make an item's score")
+    explain.add_argument("model", type=Path)
+    explain.add_argument("--user", required=True)
+    explain.add_argument("--item", required=True)
+    _add_file(explain, "interactions with the user's own, such as those of the fit")
     similar = commands.add_parser("similar", help="the nearest items of items")
     similar.add_argument("model", type=Path)
     similar.add_argument("--item", required=True, action="append", help="repeat for several")
-    for command, run in ((recommend, run_recommend), (similar, run_similar)):
+    for command, run in (
+        (recommend, run_recommend), (explain, run_explain), (similar, run_similar),
+    ):  # fmt: skip
         command.add_argument("-k", type=int, default=10, help="length of each list")
         add_titles(command)
         command.set_defaults(run=run)
@@ -91,8 +111,9 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_file(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help=".csv, .tsv, .dat (user::item::value) or .parquet")
+def _add_file(parser: argparse.ArgumentParser, what: str = "") -> None:
+    kinds = ".csv, .tsv, .dat (user::item::value) or .parquet"
+    parser.add_argument("file", type=Path, help=f"{what}: {kinds}" if what else kinds)
     for name, default in (("user", "the first"), ("item", "the second"), ("value", "the third")):
         parser.add_argument(f"--{name}-column", help=f"name or number from 0 (default: {default})")
     parser.add_argument("--timestamp-column", help="name or number; orders repeated pairs")
@@ -176,12 +197,52 @@ def _print_lists(
             print(f"{rank:4d}  {value:8.4f}  {titles.get(str(item), item)}")
 
 
+def run_update(args: argparse.Namespace) -> None:
+    """Store new and changed rows in a model and save it."""
+    model = load(args.model)
+    before = len(model.user_factors_), len(model.item_factors_)
+    data = _read(args)
+    model.partial_fit(data)
+    out = args.out or args.model
+    model.save(out)
+    grown = len(model.user_factors_) - before[0], len(model.item_factors_) - before[1]
+    print(f"{out}: {data.shape[0]} users solved, {grown[0]} of them new; {grown[1]} new items")
+
+
+def _listed(texts: Sequence[str] | None, ids: np.ndarray[Any, Any] | None, option: str) -> Any:
+    """Read a list of ids, of which some may be given as the name of a file with a @ before it."""
+    if texts is None:
+        return None
+    flat: list[str] = []
+    for text in texts:
+        if text.startswith("@"):
+            flat += Path(text[1:]).read_text(encoding="utf-8").split("\n")
+        else:
+            flat.append(text)
+    return _ids_of([text.strip() for text in flat if text.strip()], ids, option)
+
+
 def run_recommend(args: argparse.Namespace) -> None:
     """Print lists for known users."""
     model = load(args.model)
     users = _ids_of(args.user, model.user_ids_, "--user")
-    lists, scores = model.recommend(users, args.k, exclude_seen=not args.include_seen)
+    lists, scores = model.recommend(
+        users,
+        args.k,
+        exclude_seen=not args.include_seen,
+        items=_listed(args.items, model.item_ids_, "--items"),
+        exclude_items=_listed(args.exclude_items, model.item_ids_, "--exclude-items"),
+    )
     _print_lists([f"user {user}" for user in users], lists, scores, given_titles(args) or {})
+
+
+def run_explain(args: argparse.Namespace) -> None:
+    """Print which of a user's entries make an item's score."""
+    model = load(args.model)
+    user = _ids_of([args.user], model.user_ids_, "--user")[0]
+    item = _ids_of([args.item], model.item_ids_, "--item")[0]
+    why = model.explain(user, item, _read(args))
+    print(why.text(given_titles(args), args.k))
 
 
 def run_similar(args: argparse.Namespace) -> None:

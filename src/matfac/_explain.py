@@ -1,0 +1,173 @@
+"""Why an item is recommended: the share of each of a user's entries in its score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matfac._ratings import Ratings
+from matfac._titles import titles_of
+from matfac.interactions import Interactions
+
+if TYPE_CHECKING:
+    from matfac._model import FactorModel
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The score of an item for a user as a sum over the user's entries.
+
+    Attributes
+    ----------
+    user, item : int, str or None
+        Who, None for a user the model does not know, and what.
+    score : float
+        ``mean + item_bias + contributions.sum()``.
+    mean, item_bias : float
+        Of the model; 0 where it has none. A user's bias is part of the contributions.
+    items : ndarray of shape (n,)
+        Items of the user's entries, ids or indices, the largest contribution first.
+    values, contributions : ndarray of shape (n,)
+        The entries' values, and what each adds to the score.
+    """
+
+    user: Any
+    item: Any
+    score: float
+    mean: float
+    item_bias: float
+    items: NDArray[Any]
+    values: Float
+    contributions: Float
+
+    def to_dict(self) -> dict[str, NDArray[Any]]:
+        """Return the entries as columns, as data frames are made from."""
+        return {"item": self.items, "value": self.values, "contribution": self.contributions}
+
+    def text(self, titles: Mapping[Any, str] | None = None, k: int = 10) -> str:
+        """Return a table of the k largest contributions, with titles where there are any."""
+
+        def named(ids: NDArray[Any]) -> list[str]:
+            found = titles_of(ids, titles)
+            return [
+                title or str(name)
+                for name, title in zip(ids, ids if found is None else found, strict=True)
+            ]
+
+        whom = "" if self.user is None else f" for {self.user}"
+        lines = [f"{self.score:8.4f}  {named(np.array([self.item]))[0]}{whom}"]
+        if self.mean or self.item_bias:
+            lines += [f"{self.mean:+8.4f}  mean", f"{self.item_bias:+8.4f}  the item's bias"]
+        order = np.argsort(-np.abs(self.contributions), kind="stable")[:k]
+        order = order[np.argsort(-self.contributions[order], kind="stable")]
+        listed = zip(
+            self.contributions[order], named(self.items[order]), self.values[order], strict=True
+        )
+        lines += [f"{part:+8.4f}  {name} ({value:g})" for part, name, value in listed]
+        if len(self.items) > len(order):
+            rest = self.contributions.sum() - self.contributions[order].sum()
+            lines.append(f"{rest:+8.4f}  {len(self.items) - len(order)} other entries")
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def explain(model: FactorModel, user: Any, item: Any, X: Any, weights: Any) -> Explanation:
+    """Explain one score; see `FactorModel.explain`."""
+    objective = model._objective()
+    if objective.descends:
+        raise TypeError(
+            f"{type(model).__name__} has no explanations with nonnegative or l1_reg: bounds and L1 "
+            "penalties make a user's factors no sum over the entries"
+        )
+    if np.ndim(item) != 0 or np.ndim(user) != 0:
+        raise ValueError("user and item must be one id or index each")
+    column = int(model._lookup(item, "items"))
+    row = None if user is None else int(model._lookup(user, "users"))
+    assumed = X is None
+    ratings = _clicks_of(model, row) if assumed else _row_of(model, user, row, X, weights)
+    mean = model.mean_
+    bias = np.zeros(len(model.item_factors_)) if model.item_bias_ is None else model.item_bias_
+    table = model.item_factors_.astype(np.float64)
+    gram = np.zeros((table.shape[1],) * 2)
+    if objective.loss != "ratings":
+        gram = (1.0 if objective.loss == "hu" else objective.alpha) * (table.T @ table)
+    elif model.item_bias_ is not None:
+        table = np.column_stack((table, np.ones(len(table))))
+        gram = np.zeros((table.shape[1],) * 2)
+
+    values = ratings.values.astype(np.float64)
+    if objective.loss == "ratings":
+        curvature = np.ones(len(values)) if ratings.weights is None else ratings.weights
+        linear = curvature * (values - mean - bias[ratings.indices])
+    else:
+        curvature = (objective.alpha if objective.loss == "hu" else 1.0) * values
+        linear = curvature + (objective.loss == "hu")
+    own = table[ratings.indices]
+    gram += (own * curvature[:, None]).T @ own + float(objective.ridge(ratings)[0]) * np.eye(
+        len(gram)
+    )
+    if assumed and row is not None:
+        _check_assumed(model, row, np.linalg.lstsq(gram, own.T @ linear)[0])
+    # x = gram^-1 sum_j linear_j y_j, so that each entry adds its term's product with the item.
+    contributions = linear * (own @ np.linalg.lstsq(gram, table[column])[0])
+    order = np.argsort(-contributions, kind="stable")
+    base = float(bias[column])
+    return Explanation(
+        user=user,
+        item=item,
+        score=float(mean + base + contributions.sum()),
+        mean=float(mean),
+        item_bias=base,
+        items=model._labels(ratings.indices[order], "items"),
+        values=values[order],
+        contributions=contributions[order],
+    )
+
+
+def _row_of(model: FactorModel, user: Any, row: int | None, X: Any, weights: Any) -> Ratings:
+    """Return the user's row of X as a matrix of one row."""
+    ratings = model._weighted(weights, model._ratings(X, reset=False))
+    if isinstance(X, Interactions) and user is not None:
+        at = int(X.user_index(user))
+    elif ratings.shape[0] == 1:
+        at = 0
+    elif row is not None and ratings.shape[0] == len(model.user_factors_):
+        at = row
+    else:
+        raise ValueError(
+            "X must be the user's row alone, or the training matrix with a row for each of the "
+            f"{len(model.user_factors_)} users together with a known user; got {ratings.shape[0]} "
+            f"rows and user={user!r}"
+        )
+    return ratings.choose(np.array([at]))
+
+
+def _clicks_of(model: FactorModel, row: int | None) -> Ratings:
+    """Return a known user's positions as entries of value 1."""
+    if row is None or not model._implicit or model._seen is None:
+        raise ValueError(
+            "X is needed: the model does not keep the values of its training entries; give the "
+            "user's row, the training matrix, or the Interactions"
+        )
+    indptr, indices = model._seen
+    own = indices[indptr[row] : indptr[row + 1]]
+    n_items = len(model.item_factors_)
+    values = np.ones(len(own), model.item_factors_.dtype)
+    return Ratings((1, n_items), np.array([0, len(own)], np.int64), own, values)
+
+
+def _check_assumed(model: FactorModel, row: int, factors: NDArray[Any]) -> None:
+    known = model.user_factors_[row]
+    if not np.allclose(factors, known, rtol=1e-2, atol=1e-2 * (np.abs(known).max() + 1e-12)):
+        raise ValueError(
+            "X is needed: the user's factors are not the solution for training entries of value 1; "
+            "they had other values, which the model does not keep, or it has changed since"
+        )
