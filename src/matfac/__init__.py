@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version as _version
 
-from matfac import datasets, embeddings, metrics, plotting, reference, splits
+from matfac import calibration, datasets, embeddings, metrics, plotting, reference, splits
 from matfac._engine import show_config
 from matfac._exceptions import ConvergenceError
 from matfac._persistence import load
@@ -18,6 +18,7 @@ from matfac.lowrank import LowRankMF
 from matfac.pairs import RatingRegressor
 from matfac.parameters import parameters_from
 from matfac.tuning import tune
+from matfac.weighting import time_decay
 
 __version__ = _version("matfac")
 
@@ -31,6 +32,7 @@ __all__ = [
     "RatingRegressor",
     "TuneResult",
     "__version__",
+    "calibration",
     "compress",
     "compress_model",
     "datasets",
@@ -42,5 +44,6 @@ __all__ = [
     "reference",
     "show_config",
     "splits",
+    "time_decay",
     "tune",
 ]

@@ -30,7 +30,7 @@ DEFAULT = ("hit_rate", "recall", "precision", "ndcg", "map", "mrr")
 
 
 @dataclass(frozen=True)
-class _Side:
+class Side:
     """What is ranked: a row of factors per row of the test data, and the items."""
 
     queries: Floats
@@ -156,12 +156,12 @@ def evaluate(
     (True, 299)
     """
     names, cuts = _check_metrics(metrics, per_user), _check_cuts(k)
-    side = _side(model, X)
+    side = side_of(model, X)
     threads = check_threads(side.n_threads if n_threads is None else n_threads)
-    relevant, n_rows, dropped = _aligned(test, side, "test")
+    relevant, n_rows, dropped = aligned(test, side, "test")
     if train is not None:
-        trained = _aligned(train, side, "train")[0]
-        side = _Side(**{**vars(side), "seen": trained, "trained": trained})
+        trained = aligned(train, side, "train")[0]
+        side = Side(**{**vars(side), "seen": trained, "trained": trained})
     if exclude_seen and side.seen is None:
         raise ValueError(
             "there is nothing known to leave out of the rankings: give train, the entries of "
@@ -188,7 +188,7 @@ def evaluate(
 
 
 def _values(
-    side: _Side,
+    side: Side,
     users: NDArray[np.int64],
     relevant: Pattern,
     seen: Pattern | None,
@@ -223,7 +223,7 @@ def _values(
     return values
 
 
-def _surprise_of(side: _Side) -> Array:
+def _surprise_of(side: Side) -> Array:
     if side.trained is None:
         raise ValueError(
             "novelty needs the training entries, for the popularity of the items: give train"
@@ -236,7 +236,7 @@ def _mean(values: Any) -> float:
     return float(known.mean()) if known.size else float("nan")
 
 
-def _side(model: Any, X: Any) -> _Side:
+def side_of(model: Any, X: Any) -> Side:
     if isinstance(model, Serving):
         return _side_of_model(model, X)
     if not isinstance(model, tuple | list) or len(model) not in (2, 3):
@@ -262,10 +262,10 @@ def _side(model: Any, X: Any) -> _Side:
             f"item_bias must hold a finite number for each of the {len(items)} items, got shape "
             f"{bias[0].shape}"
         )
-    return _Side(users, items, bias[0] if bias else None, None, None, None, None, None)
+    return Side(users, items, bias[0] if bias else None, None, None, None, None, None)
 
 
-def _side_of_model(model: Any, X: Any) -> _Side:
+def _side_of_model(model: Any, X: Any) -> Side:
     check_is_fitted(model)
     factors, seen, user_ids = model.user_factors_, model._seen, model.user_ids_
     if X is not None:
@@ -273,13 +273,13 @@ def _side_of_model(model: Any, X: Any) -> _Side:
         factors, _ = model._fold_in(ratings, "users")
         seen = ratings.indptr, ratings.indices
         user_ids = X.user_ids if isinstance(X, Interactions) else None
-    return _Side(
+    return Side(
         factors, model.item_factors_, model.item_bias_, user_ids, model.item_ids_, seen,
         model._seen, model.n_threads,
     )  # fmt: skip
 
 
-def _aligned(data: Any, side: _Side, argument: str) -> tuple[Pattern, int, int]:
+def aligned(data: Any, side: Side, argument: str) -> tuple[Pattern, int, int]:
     """Return the pattern over the rows and items of `side`, the rows given, and entries dropped."""
     if not isinstance(data, Interactions):
         return check_pattern(data, argument, side.shape), side.shape[0], 0

@@ -40,6 +40,7 @@ def save(model: FactorModel, path: str | os.PathLike[str], *, with_seen: bool) -
         "n_iter": model.n_iter_,
         "objective": model.objective_,
         "history": model.history_,
+        "rating_range": getattr(model, "rating_range_", None),  # ExplicitMF has one
     }
     model_io.write(path, arrays, meta)
 
@@ -91,6 +92,9 @@ def load(path: str | os.PathLike[str]) -> FactorModel:
         model.n_iter_ = int(meta["n_iter"])
         model.objective_ = float(meta["objective"])
         model.history_ = list(meta["history"])
+        if isinstance(model, ExplicitMF):
+            limits = meta.get("rating_range")  # the first files of version 1 lack it
+            model.rating_range_ = None if limits is None else model._limits(tuple(limits))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged: its description is not a model's ({error})") from None
     _set_arrays(model, arrays, path)

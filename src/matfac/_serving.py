@@ -75,6 +75,10 @@ class Serving(KnownRows):
         user_index, item_index = np.broadcast_arrays(
             self._lookup(users, "users"), self._lookup(items, "items")
         )
+        return self._pair_scores(user_index, item_index)
+
+    def _pair_scores(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> Floats:
+        """Score pairs of indices, of one shape."""
         scores = _core.predict(
             k=self.item_factors_.shape[1],
             users=_engine.table(self.user_factors_),
@@ -82,11 +86,11 @@ class Serving(KnownRows):
             user_bias=self.user_bias_,
             item_bias=self.item_bias_,
             mean=self.mean_,
-            user_index=np.ascontiguousarray(user_index).ravel(),
-            item_index=np.ascontiguousarray(item_index).ravel(),
+            user_index=np.ascontiguousarray(users).ravel(),
+            item_index=np.ascontiguousarray(items).ravel(),
             n_threads=check_threads(self.n_threads),
         )
-        return scores.reshape(user_index.shape)
+        return scores.reshape(users.shape)
 
     def recommend(
         self,

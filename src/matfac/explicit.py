@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from matfac import _core, _memory
 from matfac._als import AlsSolver, Objective
+from matfac._engine import Floats
 from matfac._fit import FitMixin, FittingSolver
 from matfac._loop import Callback, Validation
 from matfac._model import FactorModel
@@ -103,6 +105,8 @@ class ExplicitMF(FitMixin, FactorModel):
     user_bias_ : ndarray of shape (n_users,), or None
     item_bias_ : ndarray of shape (n_items,), or None
     mean_ : float
+    rating_range_ : (float, float), or None
+        Lowest and highest rating of X; None for a model from a file that does not hold it.
     components_ : ndarray of shape (n_components, n_items)
         `item_factors_` transposed and, with biases, a row of ones.
     user_ids_, item_ids_ : ndarray, or None
@@ -144,6 +148,7 @@ class ExplicitMF(FitMixin, FactorModel):
     """
 
     _implicit = False
+    rating_range_: tuple[float, float] | None
 
     def __init__(
         self,
@@ -212,6 +217,52 @@ class ExplicitMF(FitMixin, FactorModel):
         ratings = check_weights(weights, self._ratings(X, reset=True))
         self._run_fit(ratings, X, validation)
         return self
+
+    def predict(
+        self, users: Any, items: Any = None, *, clip: bool | tuple[float, float] = False
+    ) -> Floats:
+        """Predict the ratings of pairs of known users and items or, given one matrix, of all items.
+
+        Parameters
+        ----------
+        users : array-like, or matrix of shape (n_users, n_items) where `items` is None
+            Known users; or rows to fold in, as for `transform`.
+        items : array-like, broadcast against `users`
+            Ids where the model was fitted on an Interactions, else column indices; and so `users`.
+        clip : bool or (low, high)
+            Limit the predictions to `rating_range_` (True), or to a scale of your own.
+
+        Returns
+        -------
+        ndarray of float64 and of the broadcast shape; or of shape (n_users, n_items)
+        """
+        check_is_fitted(self)
+        limits = self._limits(clip)
+        ratings = super().predict(users, items)
+        return ratings if limits is None else np.clip(ratings, *limits)
+
+    def _limits(self, clip: Any) -> tuple[float, float] | None:
+        """Return what `clip` limits predictions to."""
+        if clip is False:
+            return None
+        if clip is True:
+            if self.rating_range_ is None:
+                raise ValueError(
+                    "clip=True needs the range of the training ratings, which the file of this "
+                    "model does not hold: give the scale, as in clip=(1, 5)"
+                )
+            return self.rating_range_
+        try:
+            low, high = (float(limit) for limit in clip)
+        except (TypeError, ValueError):
+            raise TypeError(f"clip must be True, False or (low, high), got {clip!r}") from None
+        if not low <= high:
+            raise ValueError(f"clip must be (low, high) with low <= high, got {clip!r}")
+        return low, high
+
+    def _set_training(self, ratings: Ratings, X: Any) -> None:
+        super()._set_training(ratings, X)
+        self.rating_range_ = float(ratings.values.min()), float(ratings.values.max())
 
     def _check_parameters(self) -> None:
         self._check_shared()

@@ -29,6 +29,9 @@ class RatingRegressor(RegressorMixin, BaseEstimator):
     model : ExplicitMF or None
         The model to fit, cloned first; its parameters are reached as ``model__reg`` and so on.
         None: ``ExplicitMF()``.
+    clip : bool or (low, high)
+        Limit the predictions to the range of the training ratings (True), or to a scale of your
+        own.
 
     Attributes
     ----------
@@ -46,8 +49,11 @@ class RatingRegressor(RegressorMixin, BaseEstimator):
     True
     """
 
-    def __init__(self, model: ExplicitMF | None = None) -> None:
+    def __init__(
+        self, model: ExplicitMF | None = None, *, clip: bool | tuple[float, float] = False
+    ) -> None:
         self.model = model
+        self.clip = clip
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -101,6 +107,7 @@ class RatingRegressor(RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         model = self.model_
+        limits = model._limits(self.clip)
         assert model.user_ids_ is not None
         assert model.item_ids_ is not None
         users, items = columns_of(X)
@@ -113,7 +120,7 @@ class RatingRegressor(RegressorMixin, BaseEstimator):
                 i >= 0, model.item_bias_[i], 0
             )
         out[known] = model.predict(model.user_ids_[u[known]], model.item_ids_[i[known]])
-        return out
+        return out if limits is None else np.clip(out, *limits)
 
 
 def columns_of(X: Any) -> tuple[NDArray[Any], NDArray[Any]]:
