@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import platform
-from collections.abc import Iterator
+import threading
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -56,11 +56,46 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()  # scans the loaded libraries: milliseconds, once
 
 
-@contextlib.contextmanager
-def single_threaded_blas() -> Iterator[None]:
+class _BlasLimit:
+    """One limit for all threads of the process: the first in sets it, the last out lifts it.
+
+    Limits of their own, ended in another order than begun, would leave BLAS at one thread.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users = 0
+        self.limit: Any = None
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.users == 0:
+                self.limit = _controller().limit(limits=1, user_api="blas")
+            self.users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.users -= 1
+            if self.users == 0:
+                for library in _controller().lib_controllers:
+                    # threadpoolctl heeds the thread alone that set the limit: here it may have gone
+                    if hasattr(library, "clear_controlling_thread"):
+                        library.clear_controlling_thread(force=True)
+                self.limit.__exit__(None, None, None)
+
+    def renew_lock(self) -> None:
+        """Forget who held the lock: after a fork, a thread that is not in the child."""
+        self.lock = threading.Lock()
+
+
+_blas_limit = _BlasLimit()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_blas_limit.renew_lock)
+
+
+def single_threaded_blas() -> contextlib.AbstractContextManager[None]:
     """Keep BLAS to one thread while the core runs its own, and give it back after."""
-    with _controller().limit(limits=1, user_api="blas"):
-        yield
+    return _blas_limit
 
 
 def make_csr(
