@@ -278,3 +278,28 @@ def test_on_the_command_line(network: Path, capsys: pytest.CaptureFixture[str]) 
     assert "net.compressed.safetensors: " in printed
     assert network.with_name("net.compressed.safetensors").exists()
     assert network.with_name("net.compressed.json").exists()
+
+
+def test_the_picture_shows_what_was_chosen(network: Path, tmp_path: Path) -> None:
+    mpl = pytest.importorskip("matplotlib")
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    from matfac.plotting import compression_curves
+
+    report = compress_model(network, tmp_path / "small.safetensors", budget=0.5)
+    left, right = compression_curves(report)
+    layers = [layer for layer in report.layers if layer.ranks]
+    curves = [line for line in right.get_lines() if line.get_marker() == "None"][:-1]
+    dots = [line for line in right.get_lines() if line.get_marker() == "o"]
+    assert len(curves) == len(dots) == len(left.get_lines()) == len(layers) == 2
+    drawn = sorted(curve.get_ydata().tolist() for curve in curves)
+    assert drawn == sorted(layer.relative_errors for layer in layers)
+    sizes = {round(float(dot.get_xdata()[0]), 6) for dot in dots}
+    wanted = {round(1.0 if layer.rank is None else layer.rank * 100 / 2400, 6) for layer in layers}
+    assert sizes == wanted
+    plt.close("all")
+    picture = tmp_path / "curves.png"
+    assert main(["compress", str(network), "--budget", "0.6", "--plot", str(picture)]) == 0
+    assert picture.stat().st_size > 5000
+    plt.close("all")

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from matfac.compressed_model import compress_model
+from matfac._atomic import replacing
+from matfac.compressed_model import ModelReport, compress_model
 
 
 def add_compress(commands: argparse._SubParsersAction[Any]) -> None:
@@ -27,6 +28,7 @@ def add_compress(commands: argparse._SubParsersAction[Any]) -> None:
     compress.add_argument(
         "--statistics", type=Path, help="safetensors file of NAME.input_cov and NAME.row_weights"
     )
+    compress.add_argument("--plot", type=Path, help="picture of spectra and errors to write")
     compress.set_defaults(run=run_compress)
 
 
@@ -45,4 +47,17 @@ def run_compress(args: argparse.Namespace) -> None:
         else:
             print(f"{layer.name:{width}}  {shape:>12}  {layer.rank:5}  {layer.relative_error:.4f}")
     before, after = report.parameters_before, report.parameters_after
+    if args.plot is not None:
+        _picture(report, args.plot)
     print(f"{out}: {after} of {before} parameters ({after / max(before, 1):.1%})")
+
+
+def _picture(report: ModelReport, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    from matfac.plotting import compression_curves
+
+    figure = compression_curves(report)[0].get_figure()
+    assert isinstance(figure, Figure)
+    with replacing(path) as new:
+        figure.savefig(new, format=path.suffix[1:] or "png", dpi=150)

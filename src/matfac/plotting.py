@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from matfac._labels import place_labels
 from matfac._model import FactorModel
+from matfac._plot_compression import compression_curves
 from matfac._titles import titles_of
 from matfac._validation import check_choice, check_integer
 
@@ -21,7 +22,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-__all__ = ["factor_spectrum", "item_map", "learning_curves", "popularity_bias"]
+__all__ = [
+    "compression_curves",
+    "factor_spectrum",
+    "item_map",
+    "learning_curves",
+    "popularity_bias",
+]
 
 # Okabe and Ito's colours: told apart by the colour-blind too, and in this order by brightness.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
