@@ -47,6 +47,13 @@ def random_ratings(
     return sp.csr_array(np.where(known, values, 0).astype(np.float64))
 
 
+def side_features(n: int, p: int, seed: int) -> np.ndarray:
+    """Groups, a number and a constant column."""
+    rng = np.random.default_rng(seed)
+    groups = np.eye(p - 2)[rng.integers(p - 2, size=n)]
+    return np.column_stack((groups, rng.normal(size=n), np.ones(n)))
+
+
 def core_csr(matrix: sp.csr_array, dtype: str, weights: np.ndarray | None = None) -> _engine.Csr:
     """The matrix in the core's hands."""
     matrix.sort_indices()

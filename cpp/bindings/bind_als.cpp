@@ -3,6 +3,7 @@
 #include "blas_table.hpp"
 #include "matfac/als.hpp"
 #include "matfac/evaluate.hpp"
+#include "matfac/multiply.hpp"
 #include "numpy_views.hpp"
 
 namespace matfac::bindings {
@@ -20,9 +21,10 @@ template <class T>
 py::tuple half_sweep(const Csr<T>& csr, const std::string& loss, double mean, double alpha,
                      std::int64_t k, Array<T> fixed, Array<T> solved,
                      const MaybeArray<T>& fixed_bias, MaybeArray<T> solved_bias,
-                     const Array<T>& ridge, const MaybeArray<T>& fixed_weight,
-                     const MaybeArray<T>& lasso, bool nonnegative, int cg_steps, double tolerance,
-                     bool keep_basis, int n_threads) {
+                     MaybeArray<T> prior, const MaybeArray<T>& prior_bias, const Array<T>& ridge,
+                     const MaybeArray<T>& fixed_weight, const MaybeArray<T>& lasso,
+                     bool nonnegative, int cg_steps, double tolerance, bool keep_basis,
+                     int n_threads) {
     HalfSweep<T> sweep;
     sweep.ratings = csr.view;
     sweep.loss = loss_named(loss);
@@ -44,6 +46,13 @@ py::tuple half_sweep(const Csr<T>& csr, const std::string& loss, double mean, do
         refuse("fixed_bias", "and solved_bias must both be given or both be None");
     if (sweep.fixed_bias != nullptr && sweep.loss != Loss::ratings)
         refuse("fixed_bias", "goes with loss 'ratings' alone");
+    if (prior) {
+        sweep.prior = mutable_table_of(*prior, k, "prior");
+        check_rows(sweep.prior.n_rows, csr.view.n_rows, "prior");
+    }
+    sweep.prior_bias = vector_of(prior_bias, csr.view.n_rows, "prior_bias");
+    if (sweep.prior_bias != nullptr && sweep.solved_bias == nullptr)
+        refuse("prior_bias", "goes with solved_bias alone");
     sweep.ridge = vector_of(ridge, csr.view.n_rows, "ridge");
     sweep.fixed_weight = vector_of(fixed_weight, csr.view.n_cols, "fixed_weight");
     sweep.lasso = vector_of(lasso, csr.view.n_rows, "lasso");
@@ -85,24 +94,44 @@ double ridge_of(const Array<T>& table, std::int64_t k, const MaybeArray<T>& bias
 }
 
 template <class T>
+void multiply_into(const Csr<T>& csr, std::int64_t k, const Array<T>& table, Array<T> out,
+                   int n_threads) {
+    const TableView<const T> from = table_of(table, k, "table");
+    const TableView<T> to = mutable_table_of(out, k, "out");
+    check_rows(from.n_rows, csr.view.n_cols, "table");
+    check_rows(to.n_rows, csr.view.n_rows, "out");
+    checked_threads(n_threads);
+    Interruptible call;
+    call.run([&](Control& control) {
+        multiply(csr.view, from, to, n_threads, control);
+        return 0;
+    });
+}
+
+template <class T>
 void bind(py::module_& m) {
     m.def("half_sweep", &half_sweep<T>, py::arg("csr"), py::kw_only(), py::arg("loss"),
           py::arg("mean") = 0.0, py::arg("alpha") = 0.0, py::arg("k"),
           py::arg("fixed").noconvert(), py::arg("solved").noconvert(),
           py::arg("fixed_bias").noconvert() = py::none(),
-          py::arg("solved_bias").noconvert() = py::none(), py::arg("ridge").noconvert(),
+          py::arg("solved_bias").noconvert() = py::none(),
+          py::arg("prior").noconvert() = py::none(),
+          py::arg("prior_bias").noconvert() = py::none(), py::arg("ridge").noconvert(),
           py::arg("fixed_weight").noconvert() = py::none(),
           py::arg("lasso").noconvert() = py::none(), py::arg("nonnegative") = false,
           py::arg("cg_steps"), py::arg("tolerance") = 0.0, py::arg("keep_basis") = false,
           py::arg("n_threads"),
           "Solve every row of one side; returns the objective but for the fixed side's ridge, "
-          "and the solved side's ridge and lasso part.");
+          "and the solved side's ridge and lasso part. `prior` is left in the basis of the work.");
     m.def("loss_value", &loss_of<T>, py::arg("csr"), py::kw_only(), py::arg("loss"),
           py::arg("mean") = 0.0, py::arg("alpha") = 0.0, py::arg("k"),
           py::arg("users").noconvert(), py::arg("items").noconvert(),
           py::arg("user_bias").noconvert() = py::none(),
           py::arg("item_bias").noconvert() = py::none(), py::arg("n_threads"),
           "The loss over entries and cells, without the ridge.");
+    m.def("multiply", &multiply_into<T>, py::arg("csr"), py::kw_only(), py::arg("k"),
+          py::arg("table").noconvert(), py::arg("out").noconvert(), py::arg("n_threads"),
+          "out = csr times a factor table; the weights of csr play no part.");
     m.def("ridge_value", &ridge_of<T>, py::arg("table").noconvert(), py::arg("k"),
           py::arg("bias").noconvert(), py::arg("ridge").noconvert(),
           "sum of ridge times the squared norm of each row and its bias.");

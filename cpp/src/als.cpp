@@ -101,6 +101,8 @@ private:
         p.bias_ridge = p.bias ? p.ridge : T(0);
         p.lasso = s_.lasso != nullptr ? s_.lasso[row] : T(0);
         p.nonnegative = s_.nonnegative;
+        if (s_.prior.data != nullptr) p.prior = s_.prior.row(row);
+        if (s_.prior_bias != nullptr) p.prior_bias = s_.prior_bias[row];
         return p;
     }
 
@@ -169,9 +171,14 @@ private:
         return {s_.solved.row(row), s_.solved_bias != nullptr ? s_.solved_bias + row : nullptr, 0};
     }
 
-    void clear(std::int64_t row) const {
-        std::fill_n(s_.solved.row(row), s_.solved.stride, T(0));
-        if (s_.solved_bias != nullptr) s_.solved_bias[row] = 0;
+    // A row without entries is its prior.
+    void reset(std::int64_t row) const {
+        if (s_.prior.data != nullptr)
+            std::copy_n(s_.prior.row(row), s_.solved.stride, s_.solved.row(row));
+        else
+            std::fill_n(s_.solved.row(row), s_.solved.stride, T(0));
+        if (s_.solved_bias != nullptr)
+            s_.solved_bias[row] = s_.prior_bias != nullptr ? s_.prior_bias[row] : T(0);
     }
 
     double lasso_part(std::int64_t row) const {
@@ -184,12 +191,40 @@ private:
 
     double ridge_part(std::int64_t row) const {
         const T* x = s_.solved.row(row);  // padded with zeros
-        double norm = dot(x, x, s_.solved.stride);
+        double norm = s_.prior.data == nullptr ? dot(x, x, s_.solved.stride)
+                                               : distance(x, s_.prior.row(row), s_.solved.stride);
         if (s_.solved_bias != nullptr) {
-            const auto b = static_cast<double>(s_.solved_bias[row]);
-            norm += b * b;
+            const double z =
+                static_cast<double>(s_.solved_bias[row]) -
+                (s_.prior_bias != nullptr ? static_cast<double>(s_.prior_bias[row]) : 0.0);
+            norm += z * z;
         }
         return norm * static_cast<double>(s_.ridge[row]) + lasso_part(row);
+    }
+
+    // |a - b|^2, as `dot` sums.
+    static double distance(const T* a, const T* b, std::int64_t size) {
+        constexpr int kParts = 8;
+        double part[kParts] = {}, sum = 0;
+        for (std::int64_t j = 0; j < size; j += kParts)
+            for (int i = 0; i < kParts; ++i) {
+                const double z = static_cast<double>(a[j + i]) - static_cast<double>(b[j + i]);
+                part[i] += z * z;
+            }
+        for (const double p : part) sum += p;
+        return sum;
+    }
+
+    // What completes the square of the ridge: ridge |prior|^2.
+    double prior_constant(std::int64_t row) const {
+        double norm = 0;
+        if (s_.prior.data != nullptr)
+            norm = dot(s_.prior.row(row), s_.prior.row(row), s_.prior.stride);
+        if (s_.prior_bias != nullptr) {
+            const auto b = static_cast<double>(s_.prior_bias[row]);
+            norm += b * b;
+        }
+        return norm * static_cast<double>(s_.ridge[row]);
     }
 
     void solve_chunk(std::int64_t chunk, int thread) {
@@ -197,10 +232,11 @@ private:
         for (std::int64_t i = chunks_[chunk]; i < chunks_[chunk + 1]; ++i) {
             const std::int64_t row = order_[i], n = s_.ratings.length(row);
             if (n == 0) {
-                clear(row);
+                reset(row);
                 continue;
             }
             value += by_gram() ? solve_by_gram(row, thread) : solve_by_cg(row, thread);
+            value += prior_constant(row);
             ridge += ridge_part(row);
         }
         values_[2 * (giants_ + chunk)] = value;
@@ -232,7 +268,11 @@ private:
     // The answer of the row whose whole system lies in `work`; returns its value, lasso included.
     double solve_system(std::int64_t row, T* work) const {
         const RowProblem<T> p = problem(row);
-        T* moments = work + s_.fixed.stride * s_.fixed.stride;
+        const std::int64_t k = s_.fixed.stride;
+        T* moments = work + k * k;
+        if (p.prior != nullptr)
+            for (std::int64_t j = 0; j < k; ++j) moments[j] += p.ridge * p.prior[j];
+        moments[2 * k] += p.bias_ridge * p.prior_bias;
         RowAnswer<T> a = answer(row);
         if (!s_.descends()) {
             kernel_.row_solve(p, work, moments, a);
@@ -287,7 +327,7 @@ private:
             constant += constants[piece];
             for (std::int64_t j = 0; j < size; ++j) works[j] += works[piece * size + j];
         }
-        values_[2 * g] = constant + solve_system(row, works.data());
+        values_[2 * g] = constant + solve_system(row, works.data()) + prior_constant(row);
         values_[2 * g + 1] = ridge_part(row);
     }
 
@@ -336,6 +376,7 @@ SweepResult run_half_sweep(const HalfSweep<T>& sweep, const BlasTable& blas, Con
     }
     rotate_table(turned.fixed, basis, sweep.n_threads);
     rotate_table(turned.solved, basis, sweep.n_threads);
+    if (turned.prior.data != nullptr) rotate_table(turned.prior, basis, sweep.n_threads);
     const SweepResult result = Sweep<T>(turned, basis.eigenvalues.data(), control).run();
     if (sweep.keep_basis) rotate_table(turned.solved, transposed(basis), sweep.n_threads);
     return result;

@@ -9,9 +9,13 @@ import numpy as np
 
 from matfac import _core, _engine
 from matfac._engine import Floats
+from matfac._feature_input import Features
+from matfac._features import FeatureMap, FeatureWeights, Prior
 from matfac._loop import Record
 from matfac._ratings import Ratings
 
+SIDES = ("users", "items")
+BIASES = ("user_bias", "item_bias")
 # Up to here the exact solution of a row costs about as much as a few gradient steps.
 EXACT_UP_TO = 128
 
@@ -94,6 +98,8 @@ class AlsSolver:
         cg_steps: int | None,
         n_threads: int,
         generator: np.random.Generator,
+        features: tuple[Features, Features] = (None, None),
+        feature_reg: float = 1.0,
     ) -> None:
         self.objective = objective
         self.k = k
@@ -114,6 +120,13 @@ class AlsSolver:
         self._items = ratings.transposed(n_threads)
         self._ridges = (objective.ridge(self._users), objective.ridge(self._items))
         self._lassos = (objective.lasso(self._users), objective.lasso(self._items))
+        self._maps = tuple(
+            None
+            if f is None
+            else FeatureMap(f, ridge, np.diff(r.indptr) > 0, feature_reg, n_threads)
+            for f, ridge, r in zip(features, self._ridges, (self._users, self._items), strict=True)
+        )
+        self.feature_weights: list[FeatureWeights | None] = [None, None]
         self._counts = tuple(r.row_sums.astype(dtype) for r in (self._users, self._items))
         self._weight = float(np.sum(self._counts[0], dtype=np.float64))
 
@@ -125,7 +138,7 @@ class AlsSolver:
         """Solve every user, then every item."""
         _, user_ridge = self._half(0, self.cg_steps or 0)
         value, item_ridge = self._half(1, self.cg_steps or 0)
-        record = {"objective": max(value + user_ridge, 0.0)}
+        record = {"objective": max(value + user_ridge + self._feature_penalty(), 0.0)}
         if self.objective.loss == "ratings":
             loss = max(value - item_ridge, 0.0)
             record["train_rmse"] = float(np.sqrt(loss / max(self._weight, 1e-300)))
@@ -136,9 +149,16 @@ class AlsSolver:
         return self.tables.get("user_bias"), self.tables.get("item_bias")
 
     def finish(self) -> float:
-        """Solve every user once more as fold-in would, so that both agree; return the objective."""
-        self._half(0, *converged(self.k, self.objective, self.tables["users"].dtype))
-        return objective_value(
+        """Solve every user once more as fold-in would, so that both agree; return the objective.
+
+        Rows without entries, which stayed out of the fit, get the prior of their features.
+        """
+        of_items, weights = self._maps[1], self._fit_features(1)
+        if of_items is not None and weights is not None:
+            of_items.fill_unknown(self.tables["items"], self.tables.get("item_bias"), weights)
+        self._half(0, *converged(self.k, self.objective, self.tables["users"].dtype), last=True)
+        priors = tuple(self._prior(side, everyone=True) for side in (0, 1))
+        value = objective_value(
             self._users,
             self.objective,
             self.tables,
@@ -147,27 +167,53 @@ class AlsSolver:
             self._lassos,
             self.k,
             self.n_threads,
+            (priors[0], priors[1]),
         )
+        return value + self._feature_penalty()
 
-    def _half(self, side: int, cg_steps: int, tolerance: float = 0.0) -> tuple[float, float]:
-        names = ("users", "items")
-        biases = ("user_bias", "item_bias")
+    def _fit_features(self, side: int) -> FeatureWeights | None:
+        of_side = self._maps[side]
+        if of_side is not None:
+            self.feature_weights[side] = of_side.fit(
+                self.tables[SIDES[side]], self.k, self.tables.get(BIASES[side])
+            )
+        return self.feature_weights[side]
+
+    def _prior(self, side: int, *, everyone: bool) -> Prior | None:
+        of_side, weights = self._maps[side], self.feature_weights[side]
+        if of_side is None or weights is None:
+            return None
+        return of_side.prior(weights, everyone=everyone)
+
+    def _feature_penalty(self) -> float:
+        pairs = zip(self._maps, self.feature_weights, strict=True)
+        return sum(m.penalty_of(w) for m, w in pairs if m is not None and w is not None)
+
+    def _half(
+        self, side: int, cg_steps: int, tolerance: float = 0.0, *, last: bool = False
+    ) -> tuple[float, float]:
+        # From the table as it lies: each half sweep turns the factor space.
+        self._fit_features(side)
+        prior = self._prior(side, everyone=last)
         return _core.half_sweep(
             (self._users, self._items)[side].core,
             loss=self.objective.loss,
             mean=self.objective.mean,
             alpha=self.objective.alpha,
             k=self.k,
-            fixed=self.tables[names[1 - side]],
-            solved=self.tables[names[side]],
-            fixed_bias=self.tables.get(biases[1 - side]),
-            solved_bias=self.tables.get(biases[side]),
+            fixed=self.tables[SIDES[1 - side]],
+            solved=self.tables[SIDES[side]],
+            fixed_bias=self.tables.get(BIASES[1 - side]),
+            solved_bias=self.tables.get(BIASES[side]),
+            prior=None if prior is None else prior.table,
+            prior_bias=None if prior is None else prior.bias,
             ridge=self._ridges[side],
             fixed_weight=self._counts[1 - side],
             lasso=self._lassos[side],
             nonnegative=self.objective.nonnegative,
             cg_steps=cg_steps,
             tolerance=tolerance,
+            keep_basis=last and prior is not None,  # the feature weights are of it
             n_threads=self.n_threads,
         )
 
@@ -181,6 +227,7 @@ def objective_value(
     lassos: tuple[Floats | None, Floats | None],
     k: int,
     n_threads: int,
+    priors: tuple[Prior | None, Prior | None] = (None, None),
 ) -> float:
     """Return the objective of factors and biases, summed in float64."""
     value = _core.loss_value(
@@ -195,9 +242,13 @@ def objective_value(
         item_bias=biases[1],
         n_threads=n_threads,
     )
-    for side, bias, ridge in zip(("users", "items"), biases, ridges, strict=True):
-        value += _core.ridge_value(tables[side], k, bias, ridge)
-    for side, lasso in zip(("users", "items"), lassos, strict=True):
+    for side, bias, ridge, prior in zip(SIDES, biases, ridges, priors, strict=True):
+        table = tables[side]
+        if prior is not None:
+            table = table - prior.table
+            bias = None if bias is None else bias - prior.bias
+        value += _core.ridge_value(table, k, bias, ridge)
+    for side, lasso in zip(SIDES, lassos, strict=True):
         if lasso is not None:
             value += float(lasso @ np.abs(tables[side]).sum(axis=1, dtype=np.float64))
     return value
@@ -216,10 +267,12 @@ def fold_in(
     fixed: Floats,
     fixed_bias: Floats | None,
     n_threads: int,
+    prior: Prior | None = None,
 ) -> tuple[Floats, Floats | None]:
     """Solve the rows of `ratings` against the fixed factors of their columns (n_columns x k).
 
-    Returns the rows' factors (n x k) and, where the columns have biases, their biases.
+    The ridge pulls them towards `prior`, which this call uses up, or to zero. Returns the rows'
+    factors (n x k) and, where the columns have biases, their biases.
     """
     k = fixed.shape[1]
     dtype = fixed.dtype
@@ -236,6 +289,8 @@ def fold_in(
         solved=solved,
         fixed_bias=fixed_bias,
         solved_bias=bias,
+        prior=None if prior is None else prior.table,
+        prior_bias=None if prior is None else prior.bias,
         ridge=objective.ridge(ratings),
         lasso=objective.lasso(ratings),
         nonnegative=objective.nonnegative,

@@ -70,6 +70,8 @@ def half_sweep(
     solved: Floats,
     fixed_bias: Floats | None = None,
     solved_bias: Floats | None = None,
+    prior: Floats | None = None,
+    prior_bias: Floats | None = None,
     ridge: Floats,
     fixed_weight: Floats | None = None,
     lasso: Floats | None = None,
@@ -79,6 +81,9 @@ def half_sweep(
     keep_basis: bool = False,
     n_threads: int,
 ) -> tuple[float, float]: ...
+def multiply(
+    csr: CsrFloat32 | CsrFloat64, *, k: int, table: Floats, out: Floats, n_threads: int
+) -> None: ...
 def loss_value(
     csr: CsrFloat32 | CsrFloat64,
     *,

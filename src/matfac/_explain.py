@@ -87,6 +87,11 @@ def explain(model: FactorModel, user: Any, item: Any, X: Any, weights: Any) -> E
             f"{type(model).__name__} has no explanations with nonnegative or l1_reg: bounds and L1 "
             "penalties make a user's factors no sum over the entries"
         )
+    if model.user_feature_factors_ is not None:
+        raise TypeError(
+            f"{type(model).__name__} has no explanations after a fit with user_features: they are "
+            "part of a user's factors, which are no sum over the entries then"
+        )
     if np.ndim(item) != 0 or np.ndim(user) != 0:
         raise ValueError("user and item must be one id or index each")
     column = int(model._lookup(item, "items"))

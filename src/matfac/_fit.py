@@ -9,6 +9,8 @@ import numpy as np
 from matfac import _engine, _loop, _memory
 from matfac._als import Objective, take_over
 from matfac._engine import Floats
+from matfac._feature_input import Features, check_features
+from matfac._features import FeatureWeights
 from matfac._memory import MemoryEstimate
 from matfac._ratings import Ratings
 from matfac._validation import (
@@ -25,6 +27,7 @@ class FittingSolver(_loop.Solver, Protocol):
 
     k: int
     objective: Objective
+    feature_weights: list[FeatureWeights | None]  # of users and items
 
     def biases(self) -> tuple[Floats | None, Floats | None]:
         """Return user and item biases, None without."""
@@ -39,6 +42,9 @@ class FitMixin:
     n_factors: int
     n_iter: int
     reg: float
+    feature_reg: float
+    nonnegative: bool
+    l1_reg: float
     init_std: float
     n_threads: int | None
     random_state: Any
@@ -50,11 +56,24 @@ class FitMixin:
     verbose: bool | None
     _implicit: bool
 
-    def _make_solver(self, ratings: Ratings) -> FittingSolver:
+    def _make_solver(self, ratings: Ratings, features: tuple[Features, Features]) -> FittingSolver:
         raise NotImplementedError
 
     def _metric(self, solver: FittingSolver, train: Ratings, held_out: Ratings) -> _loop.Validation:
         raise NotImplementedError
+
+    def fit_transform(self, X: Any, y: None = None, **fit_params: Any) -> Floats:
+        """Fit and return what `transform` gives for the rows of X; parameters as `fit` has them."""
+        self.fit(X, y, **fit_params)  # type: ignore[attr-defined]
+        transformed: Floats = self.transform(  # type: ignore[attr-defined]
+            X,
+            **{
+                name: fit_params[name]
+                for name in ("weights", "user_features")
+                if name in fit_params
+            },
+        )
+        return transformed
 
     def estimate_memory(self, n_users: int, n_items: int, nnz: int) -> MemoryEstimate:
         """Tell how much memory `fit` will need at its peak, before there is a matrix.
@@ -107,6 +126,7 @@ class FitMixin:
         check_integer("n_factors", self.n_factors, minimum=1)
         check_integer("n_iter", self.n_iter, minimum=1)
         check_real("reg", self.reg)
+        check_real("feature_reg", self.feature_reg, above=True)
         check_real("init_std", self.init_std, above=True)
         check_dtype(self.dtype)
         check_integer("patience", self.patience, minimum=1)
@@ -114,13 +134,45 @@ class FitMixin:
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be callable or None, got {self.callback!r}")
 
+    def _check_features(
+        self, ratings: Ratings, user_features: Any, item_features: Any
+    ) -> tuple[Features, Features]:
+        dtype = check_dtype(self.dtype)
+        m, n = ratings.shape
+        users = check_features(
+            "user_features", user_features, dtype, n_rows=m, of="X has users (rows):"
+        )
+        items = check_features(
+            "item_features", item_features, dtype, n_rows=n, of="X has items (columns):"
+        )
+        if users is None and items is None:
+            return None, None
+        if self.nonnegative or self.l1_reg:
+            raise ValueError(
+                "features go with neither nonnegative nor l1_reg: what features say of a row has "
+                "signs, and no zeros"
+            )
+        if self.reg == 0:
+            raise ValueError(
+                "features need reg above 0: it is the ridge that pulls factors towards what their "
+                "features say"
+            )
+        return users, items
+
     def _fit_from(self, X: Any, start: Any) -> None:
         """Fit by alternating least squares from a fitted model with no more factors; None: anew."""
         self._check_parameters()  # type: ignore[attr-defined]
         ratings = self._ratings(X, reset=True)  # type: ignore[attr-defined]
-        self._run_fit(ratings, X, None, start)
+        self._run_fit(ratings, X, None, start=start)
 
-    def _run_fit(self, ratings: Ratings, X: Any, validation: Any, start: Any = None) -> None:
+    def _run_fit(
+        self,
+        ratings: Ratings,
+        X: Any,
+        validation: Any,
+        features: tuple[Features, Features] = (None, None),
+        start: Any = None,
+    ) -> None:
         """Run the solver on checked ratings and, only once that worked, store the model."""
         if ratings.nnz == 0:
             raise ValueError(
@@ -132,7 +184,7 @@ class FitMixin:
             held_out = self._validation_ratings(validation, X, ratings)
         elif self.early_stopping:
             train, held_out = self._split(ratings)
-        solver = self._make_solver(train)
+        solver = self._make_solver(train, features)
         if start is not None:
             take_over(solver.tables, start)
         schedule = _loop.Schedule(
@@ -189,6 +241,10 @@ class FitMixin:
         self.user_factors_ = _engine.factors_of(solver.tables["users"], solver.k)
         self.item_factors_ = _engine.factors_of(solver.tables["items"], solver.k)
         self.user_bias_, self.item_bias_ = solver.biases()
+        for side, weights in zip(("user", "item"), solver.feature_weights, strict=True):
+            factors, bias = (None, None) if weights is None else weights
+            setattr(self, f"{side}_feature_factors_", factors)
+            setattr(self, f"{side}_feature_bias_", bias)
         self.mean_ = solver.objective.mean
         self.history_ = outcome.history
         self.n_iter_ = outcome.n_iter

@@ -30,6 +30,11 @@ def grow(
     n_sweeps: int,
 ) -> dict[str, Any]:
     """Return the attributes that a partial fit changes; see `FactorModel.partial_fit`."""
+    if not (model.user_feature_factors_ is None and model.item_feature_factors_ is None):
+        raise ValueError(
+            "partial_fit takes no features, and the model was fitted with some: use transform or "
+            "fold_in_items with features, or fit anew"
+        )
     names = _grown_names(model, X)
     by_user = _aligned(model, X, weights, names)
     by_item = by_user.transposed(check_threads(model.n_threads))

@@ -14,6 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 from matfac import _als, _engine, _explain, _growth, _persistence
 from matfac._engine import Floats
 from matfac._explain import Explanation
+from matfac._feature_rows import prior_for, rows_of
+from matfac._features import Prior
 from matfac._ids import IdIndex
 from matfac._loop import Record
 from matfac._ratings import Ratings
@@ -45,8 +47,8 @@ class FactorModel(Serving, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     """Base of the estimators: a fitted model is plain arrays, used here.
 
     Subclasses fit; they set `user_factors_`, `item_factors_`, `user_bias_`, `item_bias_` (None
-    where there are none), `mean_`, `history_`, `n_iter_` and `objective_`, and say in `_objective`
-    what a fold-in minimises.
+    where there are none), the same four of their features, `mean_`, `history_`, `n_iter_` and
+    `objective_`, and say in `_objective` what a fold-in minimises.
     """
 
     _implicit: bool
@@ -58,6 +60,10 @@ class FactorModel(Serving, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     item_factors_: Floats
     user_bias_: Floats | None
     item_bias_: Floats | None
+    user_feature_factors_: Floats | None
+    item_feature_factors_: Floats | None
+    user_feature_bias_: Floats | None
+    item_feature_bias_: Floats | None
     mean_: float
     history_: list[Record]
     n_iter_: int
@@ -120,20 +126,22 @@ class FactorModel(Serving, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
     # --- fold-in ---------------------------------------------------------------------------
 
-    def _fold_in(self, ratings: Ratings, side: str = "users") -> tuple[Floats, Floats | None]:
+    def _fold_in(
+        self, ratings: Ratings, side: str = "users", prior: Prior | None = None
+    ) -> tuple[Floats, Floats | None]:
         """Solve rows of `side` against the model's other side."""
-        return self._solve(ratings, *self._side("items" if side == "users" else "users"))
+        return self._solve(ratings, *self._side("items" if side == "users" else "users"), prior)
 
     def _solve(
-        self, ratings: Ratings, fixed: Floats, bias: Floats | None
+        self, ratings: Ratings, fixed: Floats, bias: Floats | None, prior: Prior | None = None
     ) -> tuple[Floats, Floats | None]:
         """Return the best factors and biases of rows, given those of their columns."""
         with _engine.single_threaded_blas():
             return _als.fold_in(
-                ratings, self._objective(), fixed, bias, check_threads(self.n_threads)
+                ratings, self._objective(), fixed, bias, check_threads(self.n_threads), prior
             )
 
-    def transform(self, X: Any, *, weights: Any = None) -> Floats:
+    def transform(self, X: Any, *, weights: Any = None, user_features: Any = None) -> Floats:
         """Fold users in: the factors a last half sweep of the fit would give their rows.
 
         Parameters
@@ -143,19 +151,25 @@ class FactorModel(Serving, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             model does not know are left out.
         weights : matrix of X's shape, optional
             Weight of each entry, where the model was fitted with weights (`ExplicitMF`).
+        user_features : {sparse matrix, sparse array, array-like}, optional
+            Of shape (n_users, n_features), where the model was fitted with user features; None
+            stands for features of 0. With X None these alone say what the users are like.
 
         Returns
         -------
         ndarray of shape (n_users, n_factors) or (n_users, n_factors + 1)
             The factors and, for a model with biases, the user bias as a last column, so that
             ``mean_ + item_bias_ + transform(X) @ components_`` predicts. A row without entries
-            gives zeros.
+            gives what its features say, without features zeros.
         """
         check_is_fitted(self)
+        if X is None:
+            return _joined(*rows_of(self, "user", user_features))
         ratings = self._weighted(weights, self._ratings(X, reset=False))
-        return _joined(*self._fold_in(ratings, "users"))
+        prior = prior_for(self, "user", user_features, ratings.shape[0])
+        return _joined(*self._fold_in(ratings, "users", prior))
 
-    def fold_in_items(self, X: Any, *, weights: Any = None) -> Floats:
+    def fold_in_items(self, X: Any, *, weights: Any = None, item_features: Any = None) -> Floats:
         """Fold items in: the factors a half sweep over the items would give their columns.
 
         Parameters
@@ -165,13 +179,16 @@ class FactorModel(Serving, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             missing. Of an Interactions, users that the model does not know are left out.
         weights : matrix of X's shape, optional
             As in `transform`.
+        item_features : {sparse matrix, sparse array, array-like}, optional
+            Of shape (n_new, n_features), where the model was fitted with item features; None stands
+            for features of 0. With X None these alone say what the items are like.
 
         Returns
         -------
         ndarray of shape (n_new, n_factors) or (n_new, n_factors + 1)
             The factors and, for a model with biases, the item bias as a last column. An item
-            without entries gets zeros. `partial_fit` keeps new items in the model;
-            ``recommend_users(X=X)`` asks who would like them.
+            without entries gets what its features say, without features zeros. `partial_fit` keeps
+            new items in the model; ``recommend_users(X=X)`` asks who would like them.
 
         Examples
         --------
@@ -182,7 +199,11 @@ class FactorModel(Serving, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         (1, 3)
         """
         check_is_fitted(self)
-        return _joined(*self._fold_in(self._new_columns(X, weights), "items"))
+        if X is None:
+            return _joined(*rows_of(self, "item", item_features))
+        columns = self._new_columns(X, weights)
+        prior = prior_for(self, "item", item_features, columns.shape[0])
+        return _joined(*self._fold_in(columns, "items", prior))
 
     def _new_columns(self, X: Any, weights: Any = None) -> Ratings:
         """Return columns over the model's users as checked rows."""

@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from matfac._model import FactorModel
 
 ARRAYS = ("user_factors", "item_factors", "user_bias", "item_bias")
+FEATURE_ARRAYS = tuple(
+    f"{side}_feature_{part}" for side in ("user", "item") for part in ("factors", "bias")
+)
 
 
 def save(model: FactorModel, path: str | os.PathLike[str], *, with_seen: bool) -> None:
     """Write a fitted model."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
-    for name in ARRAYS:
+    for name in (*ARRAYS, *FEATURE_ARRAYS):
         value = getattr(model, f"{name}_")
         if value is not None:
             arrays[name] = np.ascontiguousarray(value)
@@ -123,6 +126,7 @@ def _set_arrays(
         or (model.user_bias_ is None) != (model.item_bias_ is None)
     ):
         raise ValueError(f"{path} is damaged: its user and item arrays do not fit each other")
+    _set_feature_arrays(model, arrays, path)
     model.n_features_in_ = len(model.item_factors_)
     model._seen = None
     if "seen.indptr" in arrays:
@@ -131,3 +135,26 @@ def _set_arrays(
         if len(indptr) != len(model.user_factors_) + 1 or indptr[-1] != len(indices):
             raise ValueError(f"{path} is damaged: seen does not fit user_factors")
         model._seen = (indptr, indices)
+
+
+def _set_feature_arrays(
+    model: FactorModel, arrays: dict[str, np.ndarray[Any, Any]], path: str | os.PathLike[str]
+) -> None:
+    for name in FEATURE_ARRAYS:
+        setattr(model, f"{name}_", arrays.get(name))
+    for side in ("user", "item"):
+        factors = getattr(model, f"{side}_feature_factors_")
+        bias = getattr(model, f"{side}_feature_bias_")
+        if factors is None and bias is None:
+            continue
+        width = model.item_factors_.shape[1]
+        sound = (
+            factors is not None
+            and factors.ndim == 2
+            and factors.shape[1] == width
+            and factors.dtype == model.item_factors_.dtype
+            and (bias is None) == (model.item_bias_ is None)
+            and (bias is None or (bias.shape == (len(factors),) and bias.dtype == factors.dtype))
+        )
+        if not sound:
+            raise ValueError(f"{path} is damaged: its {side} feature arrays do not fit its factors")

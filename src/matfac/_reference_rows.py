@@ -55,7 +55,8 @@ def row_sums(indptr: Array, values: Array) -> Array:
 class RowProblems(NamedTuple):
     """One ridge problem per row u, over the fixed rows y_j of its entries.
 
-    Each minimises ``x' (sum_j c_j y_j y_j' + shared_scale S + ridge_u I) x - 2 sum_j g_j y_j . x``.
+    Each minimises ``x' (sum_j c_j y_j y_j' + shared_scale S + ridge_u I) x - 2 sum_j g_j y_j . x
+    - 2 ridge_u prior_u . x``.
 
     Attributes
     ----------
@@ -72,6 +73,8 @@ class RowProblems(NamedTuple):
     shared_scale : float
     has_bias : bool
         Extend every y_j by a constant 1 (and S by zeros): the last unknown is a bias.
+    prior : (n_rows, K) array, or (n_rows, K + 1) with the bias last, optional
+        Where the ridge pulls x; None is zero.
     """
 
     indptr: Array
@@ -83,6 +86,7 @@ class RowProblems(NamedTuple):
     shared: Array | None = None
     shared_scale: float = 0.0
     has_bias: bool = False
+    prior: Array | None = None
 
 
 def _with_ones(table: Array) -> Array:
@@ -102,6 +106,13 @@ def _blocks(indptr: Array, least: int) -> list[Array]:
         blocks.append(order[begin:end])
         begin = end
     return blocks
+
+
+def _priors(problems: RowProblems, width: int) -> Array:
+    priors: Array = np.zeros((len(problems.indptr) - 1, width), dtype=problems.fixed.dtype)
+    if problems.prior is not None:
+        priors += problems.prior
+    return priors
 
 
 def _gather(problems: RowProblems, fixed: Array, rows: Array) -> tuple[Array, Array]:
@@ -125,7 +136,7 @@ def solve_rows_exact(problems: RowProblems) -> Array:
     Returns
     -------
     (n_rows, K) array, or (n_rows, K + 1) with the bias last
-        Rows without entries are 0. The dtype is that of ``problems.fixed``.
+        Rows without entries are their prior. The dtype is that of ``problems.fixed``.
 
     Raises
     ------
@@ -140,7 +151,7 @@ def solve_rows_exact(problems: RowProblems) -> Array:
     [[1.0, 0.0]]
     """
     width = problems.fixed.shape[1] + problems.has_bias
-    solution = np.zeros((len(problems.indptr) - 1, width), dtype=problems.fixed.dtype)
+    solution = _priors(problems, width)
     for rows, systems, right in normal_equations(problems):
         solution[rows] = np.linalg.solve(systems, right[:, :, None])[:, :, 0]
     return solution
@@ -154,6 +165,7 @@ def normal_equations(problems: RowProblems) -> Iterator[tuple[Array, Array, Arra
     p = problems
     fixed = _with_ones(p.fixed) if p.has_bias else p.fixed
     k, width = p.fixed.shape[1], fixed.shape[1]
+    pull = p.ridge[:, None] * _priors(p, width)
     for rows in _blocks(p.indptr, least=width):
         at, tile = _gather(p, fixed, rows)
         left = tile if p.curvature is None else tile * p.curvature[at][:, :, None]
@@ -161,7 +173,7 @@ def normal_equations(problems: RowProblems) -> Iterator[tuple[Array, Array, Arra
         if p.shared is not None and p.shared_scale:
             systems[:, :k, :k] += p.shared_scale * p.shared
         systems.reshape(len(rows), -1)[:, :: width + 1] += p.ridge[rows, None]
-        yield rows, systems, (p.linear[at][:, None, :] @ tile)[:, 0]
+        yield rows, systems, (p.linear[at][:, None, :] @ tile)[:, 0] + pull[rows]
 
 
 def solve_rows_cg(
@@ -183,7 +195,7 @@ def solve_rows_cg(
     Returns
     -------
     array of the shape of ``start``
-        Rows without entries are 0.
+        Rows without entries are their prior.
     """
     p, k, dtype = problems, problems.fixed.shape[1], problems.fixed.dtype
     spectrum, basis = np.zeros(k, dtype=dtype), np.eye(k, dtype=dtype)
@@ -192,6 +204,9 @@ def solve_rows_cg(
         spectrum = np.maximum(spectrum, 0)
     fixed, ridge = p.fixed @ basis, p.ridge[:, None]
     start = np.concatenate([start[:, :k] @ basis, start[:, k:]], axis=1)
+    solution = _priors(p, start.shape[1])
+    solution[:, :k] = solution[:, :k] @ basis
+    pull = ridge * solution
     scale = np.broadcast_to(np.asarray(precond_scale, dtype=dtype), p.ridge.shape)[:, None]
     diagonal, metric = p.shared_scale * spectrum + ridge, scale * spectrum + ridge
     if p.has_bias:
@@ -201,12 +216,12 @@ def solve_rows_cg(
         metric = np.concatenate([metric, ridge + sums.astype(dtype)[:, None]], axis=1)
     # A ridge of 0 can leave directions that no fixed row has: nothing is to be solved there.
     inverse = np.divide(1, metric, out=np.zeros_like(metric), where=metric > 0)
-    solution = np.zeros_like(start)
     for rows in _blocks(p.indptr, least=1):
         at, tile = _gather(p, fixed, rows)
         curvature = None if p.curvature is None else p.curvature[at]
         x, own = start[rows], diagonal[rows]
         residual = _combine(p.linear[at] - _scores(tile, curvature, x), tile) - own * x
+        residual += pull[rows]
         _cg(tile, curvature, own, inverse[rows], x, residual, steps)
         solution[rows] = x
     solution[:, :k] = solution[:, :k] @ basis.T

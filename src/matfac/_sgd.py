@@ -10,6 +10,7 @@ import numpy as np
 from matfac import _core
 from matfac._als import Objective, fold_in, objective_value, random_table
 from matfac._engine import Csr, Floats
+from matfac._features import FeatureWeights
 from matfac._loop import Record
 from matfac._ratings import Ratings
 
@@ -58,6 +59,7 @@ class SgdSolver:
     ) -> None:
         self.objective = objective
         self.k = k
+        self.feature_weights: list[FeatureWeights | None] = [None, None]
         self.learning_rate = learning_rate
         self.n_iter = n_iter
         self.fit_bias = fit_bias

@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from matfac import _core, _memory
 from matfac._als import AlsSolver, Objective
 from matfac._engine import Floats
+from matfac._feature_input import Features
 from matfac._fit import FitMixin, FittingSolver
 from matfac._loop import Callback, Validation
 from matfac._model import FactorModel
@@ -74,6 +75,9 @@ class ExplicitMF(FitMixin, FactorModel):
     l1_reg : float
         ALS: weight of the factors' absolute values, scaled like `reg`; adds to the objective
         :math:`\lambda_1 (\sum_u n_u^{\nu} |x_u|_1 + \sum_i n_i^{\nu} |y_i|_1)`. Zeros are exact.
+    feature_reg : float
+        Ridge of the map from features to factors, as a number of rows: where that many average rows
+        have a feature, its factor is half of what they suggest. For a fit with features alone.
     init_std : float
         Standard deviation of the initial factors, times the root of `n_factors`.
     deterministic : bool
@@ -109,6 +113,10 @@ class ExplicitMF(FitMixin, FactorModel):
         Lowest and highest rating of X; None for a model from a file that does not hold it.
     components_ : ndarray of shape (n_components, n_items)
         `item_factors_` transposed and, with biases, a row of ones.
+    user_feature_factors_, item_feature_factors_ : ndarray of shape (n_features, n_factors), or None
+        What each feature adds to the factors expected of a user or item.
+    user_feature_bias_, item_feature_bias_ : ndarray of shape (n_features,), or None
+        And to the bias.
     user_ids_, item_ids_ : ndarray, or None
         Ids where the fit was on an `Interactions`.
     history_ : list of dict
@@ -163,6 +171,7 @@ class ExplicitMF(FitMixin, FactorModel):
         fit_bias: bool = True,
         nonnegative: bool = False,
         l1_reg: float = 0.0,
+        feature_reg: float = 10.0,
         init_std: float = 0.1,
         deterministic: bool = False,
         n_threads: int | None = None,
@@ -184,6 +193,7 @@ class ExplicitMF(FitMixin, FactorModel):
         self.fit_bias = fit_bias
         self.nonnegative = nonnegative
         self.l1_reg = l1_reg
+        self.feature_reg = feature_reg
         self.init_std = init_std
         self.deterministic = deterministic
         self.n_threads = n_threads
@@ -195,7 +205,16 @@ class ExplicitMF(FitMixin, FactorModel):
         self.callback = callback
         self.verbose = verbose
 
-    def fit(self, X: Any, y: None = None, *, weights: Any = None, validation: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: None = None,
+        *,
+        weights: Any = None,
+        user_features: Any = None,
+        item_features: Any = None,
+        validation: Any = None,
+    ) -> Self:
         """Fit to ratings.
 
         Parameters
@@ -206,6 +225,11 @@ class ExplicitMF(FitMixin, FactorModel):
             Ignored.
         weights : matrix of X's shape, optional
             Weight of each entry of X; a weight must be stored for each.
+        user_features, item_features : {sparse matrix, sparse array, array-like}, optional
+            Numbers known of each user, (n_users, n_features), and item, (n_items, n_features); a
+            user or item without entries gets the factors that its features suggest.
+            Columns of order 1 suit `feature_reg`: scale years and prices.
+            ALS only.
         validation : matrix of X's shape, or Interactions, optional
             Held-out ratings, for `history_` and early stopping.
 
@@ -215,7 +239,10 @@ class ExplicitMF(FitMixin, FactorModel):
         """
         self._check_parameters()
         ratings = check_weights(weights, self._ratings(X, reset=True))
-        self._run_fit(ratings, X, validation)
+        features = self._check_features(ratings, user_features, item_features)
+        if self.solver == "sgd" and any(part is not None for part in features):
+            raise ValueError("solver='sgd' takes no features: use solver='als'")
+        self._run_fit(ratings, X, validation, features)
         return self
 
     def predict(
@@ -290,7 +317,9 @@ class ExplicitMF(FitMixin, FactorModel):
             nonnegative=self.nonnegative,
         )
 
-    def _make_solver(self, ratings: Ratings) -> AlsSolver | SgdSolver:
+    def _make_solver(
+        self, ratings: Ratings, features: tuple[Features, Features] = (None, None)
+    ) -> AlsSolver | SgdSolver:
         # What is left after a mean could not be met from above alone.
         centred = self.fit_bias or not self.nonnegative
         objective = self._objective_about(ratings.mean if centred else 0.0)
@@ -303,6 +332,8 @@ class ExplicitMF(FitMixin, FactorModel):
                 objective,
                 k=self.n_factors,
                 fit_bias=self.fit_bias,
+                features=features,
+                feature_reg=self.feature_reg,
                 init_std=self.init_std,
                 cg_steps=self.cg_steps,
                 n_threads=n_threads,

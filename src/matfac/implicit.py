@@ -9,6 +9,7 @@ import numpy as np
 from matfac import _core
 from matfac._als import AlsSolver, Objective
 from matfac._evaluate import list_metrics
+from matfac._feature_input import Features
 from matfac._fit import FitMixin, FittingSolver
 from matfac._loop import Callback, Validation
 from matfac._model import FactorModel
@@ -72,6 +73,9 @@ class ImplicitMF(FitMixin, FactorModel):
         Keep all factors at or above 0: non-negative least squares per row, by coordinate descent.
     l1_reg : float
         Weight of the factors' absolute values, scaled by the counts as `reg` is. Zeros are exact.
+    feature_reg : float
+        Ridge of the map from features to factors, as a number of rows: where that many average rows
+        have a feature, its factor is half of what they suggest. For a fit with features alone.
     init_std : float
         Standard deviation of the initial factors, times the root of `n_factors`.
     n_threads : int or None
@@ -103,6 +107,8 @@ class ImplicitMF(FitMixin, FactorModel):
     mean_ : float
         0.
     components_ : ndarray of shape (n_factors, n_items)
+    user_feature_factors_, item_feature_factors_ : ndarray of shape (n_features, n_factors), or None
+        What each feature adds to the factors expected of a user or item.
     user_ids_, item_ids_ : ndarray, or None
         Ids where the fit was on an `Interactions`.
     history_ : list of dict
@@ -151,6 +157,7 @@ class ImplicitMF(FitMixin, FactorModel):
         cg_steps: int | None = 2,
         nonnegative: bool = False,
         l1_reg: float = 0.0,
+        feature_reg: float = 10.0,
         init_std: float = 0.1,
         n_threads: int | None = None,
         random_state: Any = None,
@@ -170,6 +177,7 @@ class ImplicitMF(FitMixin, FactorModel):
         self.cg_steps = cg_steps
         self.nonnegative = nonnegative
         self.l1_reg = l1_reg
+        self.feature_reg = feature_reg
         self.init_std = init_std
         self.n_threads = n_threads
         self.random_state = random_state
@@ -180,7 +188,15 @@ class ImplicitMF(FitMixin, FactorModel):
         self.callback = callback
         self.verbose = verbose
 
-    def fit(self, X: Any, y: None = None, *, validation: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: None = None,
+        *,
+        user_features: Any = None,
+        item_features: Any = None,
+        validation: Any = None,
+    ) -> Self:
         """Fit to feedback.
 
         Parameters
@@ -189,6 +205,10 @@ class ImplicitMF(FitMixin, FactorModel):
             Values above 0; an entry that is 0 (or, dense, NaN) is no feedback.
         y : None
             Ignored.
+        user_features, item_features : {sparse matrix, sparse array, array-like}, optional
+            Numbers known of each user, (n_users, n_features), and item, (n_items, n_features); a
+            user or item without entries gets the factors that its features suggest.
+            Columns of order 1 suit `feature_reg`: scale years and prices.
         validation : matrix of X's shape, or Interactions, optional
             Held-out feedback, for `history_` and early stopping.
 
@@ -198,7 +218,8 @@ class ImplicitMF(FitMixin, FactorModel):
         """
         self._check_parameters()
         ratings = self._ratings(X, reset=True)
-        self._run_fit(ratings, X, validation)
+        features = self._check_features(ratings, user_features, item_features)
+        self._run_fit(ratings, X, validation, features)
         return self
 
     def _check_parameters(self) -> None:
@@ -230,12 +251,16 @@ class ImplicitMF(FitMixin, FactorModel):
             nonnegative=self.nonnegative,
         )
 
-    def _make_solver(self, ratings: Ratings) -> AlsSolver:
+    def _make_solver(
+        self, ratings: Ratings, features: tuple[Features, Features] = (None, None)
+    ) -> AlsSolver:
         return AlsSolver(
             ratings,
             self._objective(),
             k=self.n_factors,
             fit_bias=False,
+            features=features,
+            feature_reg=self.feature_reg,
             init_std=self.init_std,
             cg_steps=self.cg_steps,
             n_threads=check_threads(self.n_threads),

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from matfac._reference_descent import solve_rows_descent
+from matfac._reference_features import feature_objective, feature_weights
 from matfac._reference_lists import auc, list_metrics, novelty, rmse, top_k
 from matfac._reference_lowrank import soft_impute, weighted_half_sweep, weighted_objective
 from matfac._reference_rows import (
@@ -45,7 +46,7 @@ __all__ = ["Csr", "Factors", "RowProblems", "entry_counts", "row_ridge", "transp
 __all__ += ["explicit_half_sweep", "implicit_half_sweep", "solve_rows_cg", "solve_rows_exact"]
 __all__ += ["solve_rows_descent"]
 __all__ += ["explicit_gradient", "explicit_objective", "implicit_gradient", "implicit_objective"]
-__all__ += ["SgdState", "sgd_epoch"]
+__all__ += ["SgdState", "feature_objective", "feature_weights", "sgd_epoch"]
 __all__ += ["auc", "list_metrics", "novelty", "predict", "rmse", "top_k"]
 __all__ += ["soft_impute", "weighted_half_sweep", "weighted_objective"]
 
@@ -94,6 +95,7 @@ def explicit_half_sweep(
     fit_bias: bool = True,
     lasso: ArrayLike | None = None,
     nonnegative: bool = False,
+    prior: Array | None = None,
 ) -> tuple[Array, Array]:
     """Minimise the explicit objective over one side's factors and biases, the other side held.
 
@@ -114,6 +116,8 @@ def explicit_half_sweep(
     lasso : float or (n_rows,) array, optional
     nonnegative : bool
         With one of them ``cg_steps`` are passes of `solve_rows_descent`.
+    prior : (n_rows, K) array, or (n_rows, K + 1) where ``fit_bias``, optional
+        Where the ridge pulls the factors (and biases); None is zero.
 
     Returns
     -------
@@ -140,6 +144,7 @@ def explicit_half_sweep(
         linear *= w
     ridges = np.broadcast_to(np.asarray(ridge, dtype=dtype), n_rows)
     problems = RowProblems(indptr, indices, w, linear, fixed, ridges, has_bias=fit_bias)
+    problems = problems._replace(prior=prior)
     start = np.concatenate([solved, bias[:, None]], axis=1) if fit_bias else solved
     if nonnegative or lasso is not None:
         solution = _descent(problems, start, cg_steps, lasso, nonnegative)
@@ -192,6 +197,7 @@ def implicit_half_sweep(
     cg_steps: int | None = None,
     lasso: ArrayLike | None = None,
     nonnegative: bool = False,
+    prior: Array | None = None,
 ) -> Array:
     """Minimise the implicit objective over one side's factors, the other side held.
 
@@ -207,6 +213,8 @@ def implicit_half_sweep(
     lasso : float or (n_rows,) array, optional
     nonnegative : bool
         With one of them ``cg_steps`` are passes of `solve_rows_descent`.
+    prior : (n_rows, K) array, optional
+        Where the ridge pulls the factors; None is zero.
 
     Returns
     -------
@@ -227,6 +235,7 @@ def implicit_half_sweep(
     curvature = None if (c == 1).all() else c
     ridges = np.broadcast_to(np.asarray(ridge, dtype=fixed.dtype), len(csr[0]) - 1)
     problems = RowProblems(csr[0], csr[1], curvature, g, fixed, ridges, fixed.T @ fixed, scale)
+    problems = problems._replace(prior=prior)
     if nonnegative or lasso is not None:
         return _descent(problems, solved, cg_steps, lasso, nonnegative)
     if cg_steps is None:

@@ -26,6 +26,9 @@ struct HalfSweep {
     TableView<T> solved;            // warm start in, answer out
     const T* fixed_bias = nullptr;  // ratings; null: no biases
     T* solved_bias = nullptr;
+    TableView<T> prior;               // what the ridge pulls solved rows towards; data null: zero.
+                                      // Turned along with them, and left so
+    const T* prior_bias = nullptr;    // likewise
     const T* ridge = nullptr;         // one per solved row
     const T* fixed_weight = nullptr;  // ratings with cg_steps: entries per fixed row
     const T* lasso = nullptr;         // one per solved row, + lasso |x|_1; null: none

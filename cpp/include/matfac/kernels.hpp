@@ -8,7 +8,8 @@
 namespace matfac {
 
 // One row's ridge problem, the same for every ALS half sweep. Over x (and the scalar b if `bias`):
-//   sum_j c_j s_j^2 - 2 sum_j g_j s_j + sum_k diag_k x_k^2 + bias_ridge b^2,
+//   sum_j c_j s_j^2 - 2 sum_j g_j s_j + sum_k diag_k x_k^2 - 2 ridge prior . x
+//     + bias_ridge (b^2 - 2 prior_bias b),
 //   s_j = table[index_j] . x (+ b),  diag_k = ridge + scale * shared_k.
 // The fixed table lies in the eigenbasis of the shared matrix, so that matrix is a diagonal here.
 template <class T>
@@ -22,6 +23,10 @@ struct RowProblem {
     T scale = 0;                // their weight in the problem
     T precondition_scale = 0;   // their weight in the preconditioner
     T ridge = 0;
+    // Where the ridge pulls x, stride entries, or null: to zero. For row_cg; `moments` of the others
+    // have it in them.
+    const T* prior = nullptr;
+    T prior_bias = 0;
     bool bias = false;
     T bias_ridge = 0;
     T bias_curvature = 0;  // preconditioner of the bias: sum_j c_j + bias_ridge
@@ -98,6 +103,9 @@ struct KernelTable {
     // Rows [begin, end) of the table times q (stride x stride), in place. scratch as row_gram.
     void (*rotate)(TableView<T>, const T* q, std::int64_t begin, std::int64_t end, T* scratch);
 
+    // out += sum_j a_j table[index_j]
+    void (*row_combine)(TableView<const T>, const std::int32_t* index, const T* a, std::int64_t n,
+                        T* out);
     // s_j = table[index_j] . x
     void (*row_dots)(TableView<const T>, const std::int32_t* index, std::int64_t n, const T* x,
                      T* s);

@@ -82,13 +82,19 @@ MF_INLINE void pass(const Rows& rows, std::int64_t n, std::int64_t k, const T* x
     for (int c = 0; c < NV; ++c) store<T>(out + c * W<T>, held[c]);
 }
 
-// r = sum_j (g_j - c_j s_j) [y_j; 1] - diag [x; b] at the warm start; returns the value there.
+// r = sum_j (g_j - c_j s_j) [y_j; 1] - diag [x; b] + ridge prior at the warm start; returns the
+// value there.
 template <class T, int NV, class Rows>
 MF_INLINE double first_residual(const RowProblem<T>& p, const Rows& rows, const T* x, T bias,
                                 const T* diag, T* r, T& r_bias) {
     const std::int64_t k = p.table.stride;
     for (std::int64_t j = 0; j < k; j += W<T>) store<T>(r + j, -(load(diag + j) * load(x + j)));
-    const double ridge = -static_cast<double>(dot(r, x, k));
+    double ridge = -static_cast<double>(dot(r, x, k));
+    if (p.prior != nullptr) {
+        for (std::int64_t j = 0; j < k; j += W<T>)
+            store<T>(r + j, load(r + j) + splat(p.ridge) * load(p.prior + j));
+        ridge -= 2 * static_cast<double>(p.ridge * dot(p.prior, x, k));
+    }
     Group<T> value{}, total{};
     pass<T, NV>(rows, p.n, k, x, r, [&](std::int64_t j, Group<T> s) MF_LAMBDA {
         s += bias;
@@ -97,9 +103,9 @@ MF_INLINE double first_residual(const RowProblem<T>& p, const Rows& rows, const 
         total += g - cs;
         return g - cs;
     });
-    r_bias = p.bias ? sum_group<T>(total) - p.bias_ridge * bias : T(0);
+    r_bias = p.bias ? sum_group<T>(total) + p.bias_ridge * (p.prior_bias - bias) : T(0);
     return ridge + static_cast<double>(sum_group<T>(value)) +
-           static_cast<double>(p.bias_ridge * bias * bias);
+           static_cast<double>(p.bias_ridge * bias * (bias - 2 * p.prior_bias));
 }
 
 // q = (sum_j c_j [y_j; 1] [y_j; 1]' + diag) [d; d_bias]
@@ -265,6 +271,31 @@ void row_solve(const RowProblem<T>& p, T* gram, T* moments, RowAnswer<T>& answer
     // At the minimum the quadratic part is minus half the linear one.
     answer.value = -static_cast<double>(dot(x, moments, k)) -
                    static_cast<double>(b) * static_cast<double>(moments[2 * k]);
+}
+
+// out += sum_j a_j table[index_j]
+template <class T>
+void row_combine(TableView<const T> table, const std::int32_t* index, const T* a, std::int64_t n,
+                 T* out) {
+    constexpr int G = kGroup<T>;
+    const std::int64_t k = table.stride;
+    const Gathered<T> rows{table, index, n, nullptr};
+    rows.start();
+    for (std::int64_t j = 0; j < n; j += G) {
+        const T* y[G];
+        V<T> scale[G];
+        rows.ahead(j);
+        for (int i = 0; i < G; ++i) {
+            y[i] = rows.row(j + i < n ? j + i : j);
+            scale[i] = splat(j + i < n ? a[j + i] : T(0));
+        }
+        for (std::int64_t c = 0; c < k; c += W<T>) {
+            V<T> sum = load(out + c);
+#pragma GCC unroll 8
+            for (int i = 0; i < G; ++i) sum += scale[i] * load(y[i] + c);
+            store<T>(out + c, sum);
+        }
+    }
 }
 
 template <class T>

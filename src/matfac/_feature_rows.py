@@ -1,0 +1,41 @@
+"""What a fitted model's features say of new users and items."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from matfac import _engine
+from matfac._engine import Floats
+from matfac._feature_input import check_features
+from matfac._features import FeatureWeights, Prior, prior_of
+from matfac._validation import check_threads
+
+if TYPE_CHECKING:
+    from matfac._model import FactorModel
+
+
+def prior_for(model: FactorModel, side: str, features: Any, n_rows: int | None) -> Prior | None:
+    """Return the prior of new rows of the side, "user" or "item", or None without features."""
+    if features is None:
+        return None
+    argument = f"{side}_features"
+    factors = getattr(model, f"{side}_feature_factors_")
+    if factors is None:
+        raise ValueError(f"{argument}: the model was fitted without; give {argument} to fit too")
+    checked = check_features(argument, features, factors.dtype, n_rows=n_rows, of=f"X has {side}s:")
+    assert checked is not None
+    if checked.shape[1] != len(factors):
+        raise ValueError(
+            f"{argument} has {checked.shape[1]} columns, but the model was fitted on "
+            f"{len(factors)} features"
+        )
+    weights = FeatureWeights(factors, getattr(model, f"{side}_feature_bias_"))
+    return prior_of(checked, weights, check_threads(model.n_threads))
+
+
+def rows_of(model: FactorModel, side: str, features: Any) -> tuple[Floats, Floats | None]:
+    """Return the factors and biases of rows of which the features are all that is known."""
+    prior = prior_for(model, side, features, None)
+    if prior is None:
+        raise ValueError(f"X is None: give the entries, or {side}_features")
+    return _engine.factors_of(prior.table, model.item_factors_.shape[1]), prior.bias
