@@ -42,7 +42,8 @@ def fit_matfac(fit: Fit) -> dict[str, Any]:
     elif fit.task == "exact":
         model = ExplicitMF(cg_steps=None, **shared)
     else:
-        model = ExplicitMF(solver="sgd", learning_rate=fit.rate, **shared)
+        shared |= {"learning_rate": fit.rate, "reg_exponent": fit.reg_exponent}
+        model = ExplicitMF(solver="sgd", **shared)
     with fit:
         model.fit(matrix)
     fit.iterations = np.diff(marks, prepend=0.0).tolist()

@@ -22,6 +22,7 @@ class Fit:
         self.n_iter: int = settings["n_iter"]
         self.threads: int = settings["threads"]
         self.reg: float = settings["reg"]
+        self.reg_exponent: float = settings.get("reg_exponent", 1.0)
         self.alpha: float = settings.get("alpha", 0.0)
         self.rate: float = settings.get("rate", 0.0)
         self.seed: int = settings["seed"]

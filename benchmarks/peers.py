@@ -25,7 +25,7 @@ import scipy.sparse as sp
 import machine
 import peer_report
 from matfac import reference
-from peer_tasks import NAMES, OWN, REAL, TASKS, Data, Task, planted, real
+from peer_tasks import NAMES, OWN, OWN_REG, REAL, TASKS, Data, Task, planted, real
 
 CHILD = Path(__file__).with_name("peer_child.py")
 LIBMF = "MATFAC_LIBMF"
@@ -74,7 +74,7 @@ class Field:
         self.own: dict[int, Run] = {}
         train, self.test = data.train, data.test
         train.sort_indices()
-        self.name = f"{task.title} {data.name}"
+        self.data, self.name = data.name, f"{task.title} {data.name}"
         self.csr = train.indptr.astype(np.int64), train.indices, train.data
         narrow = train.data, train.indices.astype(np.int32), train.indptr.astype(np.int32)
         sp.save_npz(folder / "train.npz", sp.csr_matrix(narrow, train.shape), compressed=False)
@@ -91,6 +91,8 @@ class Field:
         }  # fmt: skip
         if rate is not None:
             settings["rate"] = rate
+        if name == OWN:
+            settings |= OWN_REG.get((self.task.key, self.data), {})
         told = child(interpreter(name, self.chosen), settings, self.chosen.threads)
         run = Run(name, n_iter, **told, rate=rate)
         if evaluate:
