@@ -31,7 +31,7 @@ def place_labels(
     """
     from matplotlib.patheffects import withStroke
 
-    figure: Any = ax.get_figure(root=True)
+    figure: Any = ax.figure.canvas.figure
     ax.autoscale_view()
     figure.draw_without_rendering()  # layouts move the axes: pixels count from here on
     frame = ax.get_window_extent()
