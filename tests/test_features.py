@@ -220,6 +220,17 @@ def test_new_rows_by_features_alone_or_with_entries(estimator: Any) -> None:
             call(None)
 
 
+def test_map_of_one_side_alone_lies_in_the_basis_of_the_factors() -> None:
+    data = planted(2, implicit=True)
+    model = ImplicitMF(n_factors=5, random_state=0).fit(data["X"], item_features=data["g"])
+    counts = data["X"].sum(axis=0)
+    ridge = np.where(counts > 0, 0.005 * (counts + 0.1 * 300), 0)
+    wanted = reference.feature_weights(
+        data["g"], model.item_factors_, ridge, 10 * ridge[counts > 0].mean()
+    )
+    np.testing.assert_allclose(model.item_feature_factors_, wanted, atol=1e-4)
+
+
 def test_one_side_alone_and_early_stopping() -> None:
     data = planted(2, implicit=True)
     model = ImplicitMF(n_factors=5, random_state=0, early_stopping=True, patience=1, n_iter=8)

@@ -213,7 +213,8 @@ class AlsSolver:
             nonnegative=self.objective.nonnegative,
             cg_steps=cg_steps,
             tolerance=tolerance,
-            keep_basis=last and prior is not None,  # the feature weights are of it
+            # Both sides' feature weights are of the basis that the tables have now.
+            keep_basis=last and self._maps != (None, None),
             n_threads=self.n_threads,
         )
 

@@ -141,6 +141,8 @@ class ExplicitMF(FitMixin, FactorModel):
     ridge scaled by counts). Koren et al. 2009, "Matrix factorization techniques for recommender
     systems" (biases). Niu et al. 2011, "Hogwild!". Chin et al. 2015, "A learning-rate schedule for
     stochastic gradient methods to matrix factorization" (one adaptive rate per row).
+    Agarwal, Chen 2009, "Regression-based latent factor models" (features; docs/features.md states
+    the objective).
 
     Examples
     --------

@@ -130,10 +130,12 @@ class ImplicitMF(FitMixin, FactorModel):
     Hu, Koren, Volinsky 2008, "Collaborative filtering for implicit feedback datasets". Rendle,
     Krichene, Zhang, Koren 2021, "Revisiting the performance of iALS on item recommendation
     benchmarks". Takacs, Pilaszy, Tikk 2011, "Applications of the conjugate gradient method for
-    implicit feedback collaborative filtering".
+    implicit feedback collaborative filtering". Agarwal, Chen 2009, "Regression-based latent factor
+    models" (features; docs/features.md states the objective).
 
     Examples
     --------
+    >>> import numpy as np
     >>> import scipy.sparse as sp
     >>> from matfac import ImplicitMF
     >>> X = sp.csr_array([[1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [0, 0, 0, 1, 1], [0, 0, 0, 1, 1]])
@@ -141,6 +143,14 @@ class ImplicitMF(FitMixin, FactorModel):
     >>> items, scores = model.recommend([0], k=1)
     >>> int(items[0, 0])
     2
+
+    Features of items, and a new item known by them alone:
+
+    >>> genre = np.array([[1, 0], [1, 0], [1, 0], [0, 1], [0, 1]])
+    >>> model = ImplicitMF(n_factors=2, random_state=0).fit(X, item_features=genre)
+    >>> scores = model.user_factors_ @ model.fold_in_items(None, item_features=[[0, 1]]).T
+    >>> bool(scores[2, 0] > scores[0, 0])
+    True
     """
 
     _implicit = True
