@@ -87,10 +87,15 @@ double loss_of(const Csr<T>& csr, const std::string& loss, double mean, double a
 
 template <class T>
 double ridge_of(const Array<T>& table, std::int64_t k, const MaybeArray<T>& bias,
-                const Array<T>& ridge) {
+                const Array<T>& ridge, int n_threads) {
     const auto view = table_of(table, k, "table");
-    return ridge_value(view, vector_of(bias, view.n_rows, "bias"),
-                       vector_of(ridge, view.n_rows, "ridge"));
+    const T* biases = vector_of(bias, view.n_rows, "bias");
+    const T* ridges = vector_of(ridge, view.n_rows, "ridge");
+    checked_threads(n_threads);
+    Interruptible call;
+    return call.run([&](Control& control) {
+        return ridge_value(view, biases, ridges, n_threads, control);
+    });
 }
 
 template <class T>
@@ -133,7 +138,7 @@ void bind(py::module_& m) {
           py::arg("table").noconvert(), py::arg("out").noconvert(), py::arg("n_threads"),
           "out = csr times a factor table; the weights of csr play no part.");
     m.def("ridge_value", &ridge_of<T>, py::arg("table").noconvert(), py::arg("k"),
-          py::arg("bias").noconvert(), py::arg("ridge").noconvert(),
+          py::arg("bias").noconvert(), py::arg("ridge").noconvert(), py::arg("n_threads") = 1,
           "sum of ridge times the squared norm of each row and its bias.");
 }
 

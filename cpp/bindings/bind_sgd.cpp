@@ -26,7 +26,8 @@ SgdPlan<T> make_plan(const Csr<T>& csr, std::int64_t k, std::uint64_t seed, int 
 template <class T>
 double epoch(const SgdPlan<T>& plan, std::int64_t k, Array<T> users, Array<T> items,
              Array<T> user_rows, Array<T> item_rows, double mean, double rate, double bias_rate,
-             bool bias, bool nonnegative, std::uint64_t number, bool deterministic, int n_threads) {
+             bool bias, bool nonnegative, std::uint64_t number, bool deterministic, double limit,
+             int n_threads) {
     SgdModel<T> model;
     model.users = mutable_table_of(users, k, "users");
     model.items = mutable_table_of(items, k, "items");
@@ -42,7 +43,7 @@ double epoch(const SgdPlan<T>& plan, std::int64_t k, Array<T> users, Array<T> it
     checked_threads(n_threads);
     Interruptible call;
     const EpochResult result = call.run([&](Control& control) {
-        return run_sgd_epoch(plan, model, number, deterministic, n_threads, control);
+        return run_sgd_epoch(plan, model, number, deterministic, limit, n_threads, control);
     });
     return result.loss;
 }
@@ -78,8 +79,11 @@ void bind(py::module_& m, const char* name) {
         .def("epoch", &epoch<T>, py::kw_only(), py::arg("k"), py::arg("users").noconvert(),
              py::arg("items").noconvert(), py::arg("user_rows").noconvert(),
              py::arg("item_rows").noconvert(), py::arg("mean"), py::arg("rate"), py::arg("bias_rate"),
-             py::arg("bias"), py::arg("nonnegative") = false, py::arg("number"), py::arg("deterministic"), py::arg("n_threads"),
-             "One pass over the ratings; returns the sum of weight * error^2 met on the way.");
+             py::arg("bias"), py::arg("nonnegative") = false, py::arg("number"),
+             py::arg("deterministic"), py::arg("limit") = std::numeric_limits<double>::infinity(),
+             py::arg("n_threads"),
+             "One pass over the ratings; returns the sum of weight * error^2 met on the way. Past "
+             "`limit`, or at NaN, the rest is left out.");
 }
 
 }  // namespace

@@ -231,6 +231,7 @@ private:
         double value = 0, ridge = 0;
         for (std::int64_t i = chunks_[chunk]; i < chunks_[chunk + 1]; ++i) {
             const std::int64_t row = order_[i], n = s_.ratings.length(row);
+            if (control_.stopped(thread)) return;
             if (n == 0) {
                 reset(row);
                 continue;
@@ -290,7 +291,7 @@ private:
         T *scratch = thread_scratch(thread), *moments = work + k * k;
         T* tile = scratch + 2 * entry_capacity() + k * k + 4 * k + 16;
         double constant = 0, curvature = 0;
-        for (std::int64_t b = begin; b < end; b += kSegment) {
+        for (std::int64_t b = begin; b < end && !control_.stopped(thread); b += kSegment) {
             constant += fill(p, b, std::min(end, b + kSegment), scratch,
                              scratch + entry_capacity(), curvature);
             kernel_.row_gram(p, 0, p.n, work, moments, tile);
@@ -374,11 +375,13 @@ SweepResult run_half_sweep(const HalfSweep<T>& sweep, const BlasTable& blas, Con
         std::copy_n(fixed.data, fixed.n_rows * fixed.stride, copy.data());
         turned.fixed.data = copy.data();
     }
-    rotate_table(turned.fixed, basis, sweep.n_threads);
-    rotate_table(turned.solved, basis, sweep.n_threads);
-    if (turned.prior.data != nullptr) rotate_table(turned.prior, basis, sweep.n_threads);
+    rotate_table(turned.fixed, basis, sweep.n_threads, control);
+    rotate_table(turned.solved, basis, sweep.n_threads, control);
+    if (turned.prior.data != nullptr) rotate_table(turned.prior, basis, sweep.n_threads, control);
+    if (control.stop) return {0, 0, false};
     const SweepResult result = Sweep<T>(turned, basis.eigenvalues.data(), control).run();
-    if (sweep.keep_basis) rotate_table(turned.solved, transposed(basis), sweep.n_threads);
+    if (sweep.keep_basis)
+        rotate_table(turned.solved, transposed(basis), sweep.n_threads, control);
     return result;
 }
 

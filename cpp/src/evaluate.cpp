@@ -12,6 +12,7 @@ namespace {
 constexpr std::int64_t kPairs = 4096;    // per hand-out
 constexpr std::int64_t kLossRows = 256;  // per hand-out
 constexpr std::int64_t kDots = 1024;     // entries of a row at a time
+constexpr std::int64_t kRidgeRows = 4096;  // per hand-out
 
 double entry_loss(Loss loss, double value, double weight, double s, double alpha) {
     switch (loss) {
@@ -61,11 +62,11 @@ double loss_value(const Model<T>& m, const CsrView<T>& r, Loss loss, double alph
     const auto& kernel = kernels<T>();
     const std::int64_t chunks = (r.n_rows + kLossRows - 1) / kLossRows;
     std::vector<double> sums(static_cast<std::size_t>(chunks), 0.0);
-    for_chunks(n_threads, chunks, control, [&](std::int64_t chunk, int) {
+    for_chunks(n_threads, chunks, control, [&](std::int64_t chunk, int thread) {
         const std::int64_t last = std::min(r.n_rows, (chunk + 1) * kLossRows);
         T dots[kDots];
         double sum = 0;
-        for (std::int64_t row = chunk * kLossRows; row < last; ++row) {
+        for (std::int64_t row = chunk * kLossRows; row < last && !control.stopped(thread); ++row) {
             const double offset =
                 m.mean + (m.user_bias != nullptr ? static_cast<double>(m.user_bias[row]) : 0.0);
             for (std::int64_t b = r.indptr[row]; b < r.indptr[row + 1]; b += kDots) {
@@ -90,16 +91,26 @@ double loss_value(const Model<T>& m, const CsrView<T>& r, Loss loss, double alph
 }
 
 template <class T>
-double ridge_value(TableView<const T> table, const T* bias, const T* ridge) {
+double ridge_value(TableView<const T> table, const T* bias, const T* ridge, int n_threads,
+                   Control& control) {
+    const std::int64_t chunks = (table.n_rows + kRidgeRows - 1) / kRidgeRows;
+    std::vector<double> sums(static_cast<std::size_t>(chunks), 0.0);
+    for_chunks(n_threads, chunks, control, [&](std::int64_t chunk, int) {
+        const std::int64_t last = std::min(table.n_rows, (chunk + 1) * kRidgeRows);
+        double sum = 0;
+        for (std::int64_t i = chunk * kRidgeRows; i < last; ++i) {
+            const T* row = table.row(i);
+            double norm = 0;
+            for (std::int64_t j = 0; j < table.k; ++j)
+                norm += static_cast<double>(row[j]) * static_cast<double>(row[j]);
+            if (bias != nullptr)
+                norm += static_cast<double>(bias[i]) * static_cast<double>(bias[i]);
+            sum += static_cast<double>(ridge[i]) * norm;
+        }
+        sums[chunk] = sum;
+    });
     double total = 0;
-    for (std::int64_t i = 0; i < table.n_rows; ++i) {
-        const T* row = table.row(i);
-        double norm = 0;
-        for (std::int64_t j = 0; j < table.k; ++j)
-            norm += static_cast<double>(row[j]) * static_cast<double>(row[j]);
-        if (bias != nullptr) norm += static_cast<double>(bias[i]) * static_cast<double>(bias[i]);
-        total += static_cast<double>(ridge[i]) * norm;
-    }
+    for (const double sum : sums) total += sum;
     return total;
 }
 
@@ -107,7 +118,7 @@ double ridge_value(TableView<const T> table, const T* bias, const T* ridge) {
     template void predict_pairs<T>(const Model<T>&, const std::int32_t*, const std::int32_t*,     \
                                    std::int64_t, double*, int, Control&);                         \
     template double loss_value<T>(const Model<T>&, const CsrView<T>&, Loss, double, int, Control&); \
-    template double ridge_value<T>(TableView<const T>, const T*, const T*);
+    template double ridge_value<T>(TableView<const T>, const T*, const T*, int, Control&);
 MATFAC_INSTANTIATE(float)
 MATFAC_INSTANTIATE(double)
 

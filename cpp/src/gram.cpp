@@ -57,7 +57,7 @@ SharedBasis<T> shared_basis(TableView<const T> table, const T* weight, const Bla
         if (!(total > 0)) total = 1;
     }
     for (double& g : gram)
-        if (!std::isfinite(g)) throw std::domain_error("a factor table holds NaN or infinity");
+        if (!std::isfinite(g)) throw std::overflow_error("a factor table holds NaN or infinity");
     std::vector<double> values(static_cast<std::size_t>(k));
     symmetric_eigen(blas, k, gram.data(), values.data());  // eigenvectors as rows of gram
 
@@ -83,13 +83,13 @@ SharedBasis<T> transposed(const SharedBasis<T>& basis) {
 }
 
 template <class T>
-void rotate_table(TableView<T> table, const SharedBasis<T>& basis, int n_threads) {
+void rotate_table(TableView<T> table, const SharedBasis<T>& basis, int n_threads,
+                  Control& control) {
     const auto& kernel = kernels<T>();
-    constexpr std::int64_t kRowsPerChunk = 1024;
+    constexpr std::int64_t kRowsPerChunk = 256;
     const std::int64_t chunks = (table.n_rows + kRowsPerChunk - 1) / kRowsPerChunk;
     Buffer<T> scratch(static_cast<std::size_t>(std::max(1, n_threads) * kTile * table.stride));
-    Control whole;
-    for_chunks(n_threads, chunks, whole, [&](std::int64_t chunk, int thread) {
+    for_chunks(n_threads, chunks, control, [&](std::int64_t chunk, int thread) {
         kernel.rotate(table, basis.vectors.data(), chunk * kRowsPerChunk,
                       std::min(table.n_rows, (chunk + 1) * kRowsPerChunk),
                       scratch.data() + thread * kTile * table.stride);
@@ -106,7 +106,7 @@ template SharedBasis<double> shared_basis<double>(TableView<const double>, const
                                                   const BlasTable&, int, Control&);
 template SharedBasis<float> transposed<float>(const SharedBasis<float>&);
 template SharedBasis<double> transposed<double>(const SharedBasis<double>&);
-template void rotate_table<float>(TableView<float>, const SharedBasis<float>&, int);
-template void rotate_table<double>(TableView<double>, const SharedBasis<double>&, int);
+template void rotate_table<float>(TableView<float>, const SharedBasis<float>&, int, Control&);
+template void rotate_table<double>(TableView<double>, const SharedBasis<double>&, int, Control&);
 
 }  // namespace matfac

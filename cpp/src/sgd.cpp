@@ -48,7 +48,7 @@ SgdBlock<T> walked(const SgdPlan<T>& plan, std::int64_t user_band, std::int64_t 
 
 template <class T>
 EpochResult run_sgd_epoch(const SgdPlan<T>& plan, const SgdModel<T>& model, std::uint64_t epoch,
-                          bool deterministic, int n_threads, Control& control) {
+                          bool deterministic, double limit, int n_threads, Control& control) {
     const auto& kernel = kernels<T>();
     const std::int64_t bands = plan.bands();
     const Strata strata(bands, plan.seed(), epoch);
@@ -58,22 +58,29 @@ EpochResult run_sgd_epoch(const SgdPlan<T>& plan, const SgdModel<T>& model, std:
     std::vector<std::atomic<std::int64_t>> user_done(static_cast<std::size_t>(bands));
     std::vector<std::atomic<std::int64_t>> item_done(static_cast<std::size_t>(bands));
 
+    std::atomic<double> running{0};
+    std::atomic<bool> diverged{false};
     for_chunks(n_threads, bands * bands, control, [&](std::int64_t chunk, int) {
         const std::int64_t stratum = chunk / bands, user_band = chunk % bands;
         const std::int64_t item_band = strata.item_band(stratum, user_band);
         while (deterministic && (user_done[user_band].load(std::memory_order_acquire) != stratum ||
                                  item_done[item_band].load(std::memory_order_acquire) != stratum)) {
-            if (control.stop) return;
+            if (control.stop || diverged) return;
             std::this_thread::yield();
         }
         const SgdBlock<T> block = walked(plan, user_band, item_band, epoch);
-        if (block.n_runs > 0) losses[chunk] = kernel.sgd_block(block, model);
+        if (block.n_runs > 0 && !diverged.load(std::memory_order_relaxed)) {
+            losses[chunk] = kernel.sgd_block(block, model);
+            // A hair above the limit, so that the order of this sum decides nothing.
+            const double sum = running.fetch_add(losses[chunk]) + losses[chunk];
+            if (!(sum <= limit * (1 + 1e-9))) diverged = true;
+        }
         user_done[user_band].fetch_add(1, std::memory_order_release);
         item_done[item_band].fetch_add(1, std::memory_order_release);
     });
 
     EpochResult result;
-    result.completed = !control.stop;
+    result.completed = !control.stop && !diverged;
     for (const double loss : losses) result.loss += loss;
     return result;
 }
@@ -101,8 +108,8 @@ void visits(const SgdPlan<T>& plan, std::uint64_t epoch, std::int32_t* users,
 template void visits<float>(const SgdPlan<float>&, std::uint64_t, std::int32_t*, std::int64_t*);
 template void visits<double>(const SgdPlan<double>&, std::uint64_t, std::int32_t*, std::int64_t*);
 template EpochResult run_sgd_epoch<float>(const SgdPlan<float>&, const SgdModel<float>&,
-                                          std::uint64_t, bool, int, Control&);
+                                          std::uint64_t, bool, double, int, Control&);
 template EpochResult run_sgd_epoch<double>(const SgdPlan<double>&, const SgdModel<double>&,
-                                           std::uint64_t, bool, int, Control&);
+                                           std::uint64_t, bool, double, int, Control&);
 
 }  // namespace matfac

@@ -11,13 +11,16 @@ namespace {
 
 constexpr std::int64_t kMaxBands = 256;  // item_band_ is one byte
 constexpr std::int64_t kBandBytes = 512 << 10;
+constexpr double kMostEntries = 500e3;  // of a block: so much work passes before Ctrl-C is seen
 
 // Bands by the cache, but no fewer than give many threads work, nor so many that blocks are tiny.
 std::int64_t choose_bands(std::int64_t n_items, std::int64_t nnz, std::int64_t row_bytes) {
     const std::int64_t by_cache = (n_items * row_bytes + kBandBytes - 1) / kBandBytes;
     const auto by_work = static_cast<std::int64_t>(std::sqrt(static_cast<double>(nnz) / 1000.0));
-    return std::clamp<std::int64_t>(std::min(std::max<std::int64_t>(by_cache, 16), by_work), 1,
-                                    kMaxBands);
+    const auto by_patience =
+        static_cast<std::int64_t>(std::sqrt(static_cast<double>(nnz) / kMostEntries)) + 1;
+    const std::int64_t wanted = std::max({by_cache, by_patience, std::int64_t{16}});
+    return std::clamp<std::int64_t>(std::min(wanted, by_work), 1, kMaxBands);
 }
 
 // Shuffled ids, cut where the running sum of their lengths passes each band's share.
@@ -52,7 +55,8 @@ SgdPlan<T>::SgdPlan(const CsrView<T>& ratings, std::int64_t factor_stride, std::
       bands_(choose_bands(ratings.n_cols, ratings.nnz(),
                           factor_stride * static_cast<std::int64_t>(sizeof(T)))),
       seed_(seed) {
-    deal(ratings);
+    deal(ratings, control);
+    if (control.stop) return;
     const std::int64_t blocks = bands_ * bands_;
     block_runs_.assign(static_cast<std::size_t>(blocks + 1), 0);
     block_begin_.assign(static_cast<std::size_t>(blocks + 1), 0);
@@ -72,12 +76,14 @@ SgdPlan<T>::SgdPlan(const CsrView<T>& ratings, std::int64_t factor_stride, std::
 }
 
 template <class T>
-void SgdPlan<T>::deal(const CsrView<T>& ratings) {
+void SgdPlan<T>::deal(const CsrView<T>& ratings, Control& control) {
     users_ = shuffled(
         n_users_, keyed(seed_, 1), nnz_, bands_,
         [&](std::int64_t u) { return ratings.length(u); }, user_bands_);
     std::vector<std::int64_t> counts(static_cast<std::size_t>(n_items_), 0), bounds;
-    for (std::int64_t e = 0; e < nnz_; ++e) ++counts[ratings.indices[e]];
+    for (std::int64_t u = 0; u < n_users_ && !control.stopped(0); ++u)
+        for (std::int64_t e = ratings.indptr[u]; e < ratings.indptr[u + 1]; ++e)
+            ++counts[ratings.indices[e]];
     const auto items = shuffled(
         n_items_, keyed(seed_, 2), nnz_, bands_, [&](std::int64_t i) { return counts[i]; }, bounds);
     item_band_.resize(static_cast<std::size_t>(n_items_));

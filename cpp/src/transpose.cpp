@@ -17,10 +17,11 @@ void transpose(const CsrView<T>& from, std::int64_t* indptr, std::int32_t* indic
                                      from.nnz() * p / pieces) - from.indptr;
     bounds[0] = 0;
     std::vector<std::vector<std::int64_t>> at(static_cast<std::size_t>(pieces));
-    for_chunks(n_threads, pieces, control, [&](std::int64_t p, int) {
+    for_chunks(n_threads, pieces, control, [&](std::int64_t p, int thread) {
         at[p].assign(static_cast<std::size_t>(n_cols), 0);
-        for (std::int64_t e = from.indptr[bounds[p]]; e < from.indptr[bounds[p + 1]]; ++e)
-            ++at[p][from.indices[e]];
+        for (std::int64_t r = bounds[p]; r < bounds[p + 1] && !control.stopped(thread); ++r)
+            for (std::int64_t e = from.indptr[r]; e < from.indptr[r + 1]; ++e)
+                ++at[p][from.indices[e]];
     });
     if (control.stop) return;
     std::int64_t sum = 0;
@@ -33,8 +34,8 @@ void transpose(const CsrView<T>& from, std::int64_t* indptr, std::int32_t* indic
         }
     }
     indptr[n_cols] = sum;
-    for_chunks(n_threads, pieces, control, [&](std::int64_t p, int) {
-        for (std::int64_t r = bounds[p]; r < bounds[p + 1]; ++r)
+    for_chunks(n_threads, pieces, control, [&](std::int64_t p, int thread) {
+        for (std::int64_t r = bounds[p]; r < bounds[p + 1] && !control.stopped(thread); ++r)
             for (std::int64_t e = from.indptr[r]; e < from.indptr[r + 1]; ++e) {
                 const std::int64_t to = at[p][from.indices[e]]++;
                 indices[to] = static_cast<std::int32_t>(r);

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version as _version
 
 from matfac import calibration, datasets, embeddings, metrics, plotting, reference, splits
+from matfac._checkpoint import Checkpoint
 from matfac._engine import show_config
 from matfac._exceptions import ConvergenceError
 from matfac._persistence import load
@@ -23,6 +24,7 @@ from matfac.weighting import time_decay
 __version__ = _version("matfac")
 
 __all__ = [
+    "Checkpoint",
     "Compressed",
     "ConvergenceError",
     "ExplicitMF",

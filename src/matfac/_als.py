@@ -106,6 +106,7 @@ class AlsSolver:
         self.cg_steps = cg_steps
         self.n_threads = n_threads
         self.limit = np.inf  # every half sweep lowers the objective
+        self.step_factor = 0.0
         dtype = ratings.values.dtype
         m, n = ratings.shape
         signs = objective.nonnegative
@@ -132,7 +133,7 @@ class AlsSolver:
 
     def step_size(self) -> str:
         """Describe the step size: there is none."""
-        return f"reg={self.objective.reg:g}: a larger reg makes the problem better conditioned"
+        return f"reg={self.objective.reg:g}"
 
     def epoch(self, number: int) -> Record:
         """Solve every user, then every item."""
@@ -248,7 +249,7 @@ def objective_value(
         if prior is not None:
             table = table - prior.table
             bias = None if bias is None else bias - prior.bias
-        value += _core.ridge_value(table, k, bias, ridge)
+        value += _core.ridge_value(table, k, bias, ridge, n_threads)
     for side, lasso in zip(SIDES, lassos, strict=True):
         if lasso is not None:
             value += float(lasso @ np.abs(tables[side]).sum(axis=1, dtype=np.float64))

@@ -26,7 +26,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise IsADirectoryError(f"{path} is a directory: give the name of a file")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{path} cannot be written: there is no directory {target.parent}")
-    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(f"{_prefix(target)}{secrets.token_hex(8)}.tmp")
     try:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         mode = temporary.stat().st_mode  # as the umask has it; some writers allow the owner alone
@@ -38,6 +38,20 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
     with suppress(OSError):  # not every system can flush a directory
         _sync(target.parent, os.O_RDONLY)
+
+
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Remove what writers of `path` left that were killed; nobody may be writing it now."""
+    target = Path(os.path.realpath(path))
+    with suppress(OSError):
+        for file in target.parent.iterdir():
+            random = file.name.removeprefix(_prefix(target))
+            if random != file.name and len(random) == 20 and random.endswith(".tmp"):
+                file.unlink(missing_ok=True)
+
+
+def _prefix(target: Path) -> str:
+    return f".{target.name[:100]}."
 
 
 def _sync(path: Path, flags: int = os.O_RDWR) -> None:

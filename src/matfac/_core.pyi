@@ -97,7 +97,9 @@ def loss_value(
     item_bias: Floats | None = None,
     n_threads: int,
 ) -> float: ...
-def ridge_value(table: Floats, k: int, bias: Floats | None, ridge: Floats) -> float: ...
+def ridge_value(
+    table: Floats, k: int, bias: Floats | None, ridge: Floats, n_threads: int = 1
+) -> float: ...
 
 class SgdPlanFloat32:
     def __init__(self, csr: CsrFloat32, k: int, seed: int, n_threads: int) -> None: ...
@@ -121,6 +123,7 @@ class SgdPlanFloat32:
         nonnegative: bool = False,
         number: int,
         deterministic: bool,
+        limit: float = ...,
         n_threads: int,
     ) -> float: ...
 
@@ -146,6 +149,7 @@ class SgdPlanFloat64:
         nonnegative: bool = False,
         number: int,
         deterministic: bool,
+        limit: float = ...,
         n_threads: int,
     ) -> float: ...
 

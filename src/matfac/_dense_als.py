@@ -31,6 +31,7 @@ class DenseAls:
         nonnegative: bool,
         n_threads: int,
     ) -> None:
+        self.step_factor = 0.0
         self.k = start[0].shape[1]
         self.objective = Objective("ratings", reg, reg_exponent)
         self.nonnegative = nonnegative
@@ -48,7 +49,7 @@ class DenseAls:
 
     def step_size(self) -> str:
         """Describe the step size: there is none."""
-        return f"reg={self.objective.reg:g}: a larger reg makes the problem better conditioned"
+        return f"reg={self.objective.reg:g}"
 
     def epoch(self, number: int) -> Record:
         """Solve every row, then every column."""
@@ -71,6 +72,10 @@ class DenseAls:
             n_threads=self.n_threads,
         )
 
+    def finish(self) -> float:
+        """Return the objective: rows and columns are as the last epoch left them."""
+        return self.value()
+
     def value(self) -> float:
         """The objective, summed in float64."""
         value = _core.loss_value(
@@ -82,7 +87,7 @@ class DenseAls:
             n_threads=self.n_threads,
         )
         for name, ridge in zip(("users", "items"), self._ridges, strict=True):
-            value += _core.ridge_value(self.tables[name], self.k, None, ridge)
+            value += _core.ridge_value(self.tables[name], self.k, None, ridge, self.n_threads)
         return value
 
     def factors(self) -> Start:

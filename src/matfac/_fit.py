@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
 
-from matfac import _engine, _loop, _memory
+from matfac import _checkpoint, _engine, _loop, _memory
 from matfac._als import Objective, take_over
+from matfac._checkpoint import Checkpoint
 from matfac._engine import Floats
+from matfac._exceptions import ConvergenceError
 from matfac._feature_input import Features, check_features
 from matfac._features import FeatureWeights
 from matfac._memory import MemoryEstimate
+from matfac._persistence import plain_params
 from matfac._ratings import Ratings
 from matfac._validation import (
     check_dtype,
@@ -31,9 +38,6 @@ class FittingSolver(_loop.Solver, Protocol):
 
     def biases(self) -> tuple[Floats | None, Floats | None]:
         """Return user and item biases, None without."""
-
-    def finish(self) -> float:
-        """Solve every user once more and return the objective."""
 
 
 class FitMixin:
@@ -56,7 +60,9 @@ class FitMixin:
     verbose: bool | None
     _implicit: bool
 
-    def _make_solver(self, ratings: Ratings, features: tuple[Features, Features]) -> FittingSolver:
+    def _make_solver(
+        self, ratings: Ratings, features: tuple[Features, Features], seed: int
+    ) -> FittingSolver:
         raise NotImplementedError
 
     def _metric(self, solver: FittingSolver, train: Ratings, held_out: Ratings) -> _loop.Validation:
@@ -159,11 +165,23 @@ class FitMixin:
             )
         return users, items
 
+    @contextmanager
+    def _whole_or_unchanged(self) -> Iterator[None]:
+        """Undo what was set on the way, the width for one, unless a whole model was stored."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            if vars(self).get("user_factors_") is before.get("user_factors_"):
+                self.__dict__ = before
+            raise
+
     def _fit_from(self, X: Any, start: Any) -> None:
         """Fit by alternating least squares from a fitted model with no more factors; None: anew."""
-        self._check_parameters()  # type: ignore[attr-defined]
-        ratings = self._ratings(X, reset=True)  # type: ignore[attr-defined]
-        self._run_fit(ratings, X, None, start=start)
+        with self._whole_or_unchanged():
+            self._check_parameters()  # type: ignore[attr-defined]
+            ratings = self._ratings(X, reset=True)  # type: ignore[attr-defined]
+            self._run_fit(ratings, X, None, start=start)
 
     def _run_fit(
         self,
@@ -171,34 +189,58 @@ class FitMixin:
         X: Any,
         validation: Any,
         features: tuple[Features, Features] = (None, None),
+        *,
+        checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
+        resume: bool = False,
         start: Any = None,
     ) -> None:
         """Run the solver on checked ratings and, only once that worked, store the model."""
+        place = _checkpoint.as_checkpoint(checkpoint)
+        if resume and place is None:
+            raise ValueError("resume needs checkpoint: the path that the interrupted fit was given")
+        if place is not None and any(part is not None for part in features):
+            raise ValueError("checkpoint goes with no features: fit without one of them")
         if ratings.nnz == 0:
             raise ValueError(
                 f"X has no stored entries: {type(self).__name__} needs at least one "
                 + ("value above 0" if self._implicit else "known rating")
             )
+        found = _checkpoint.find(place.path) if resume and place is not None else None
+        seed = seed_of(self.random_state) if found is None else found.seed
         train, held_out = ratings, None
         if validation is not None:
             held_out = self._validation_ratings(validation, X, ratings)
         elif self.early_stopping:
-            train, held_out = self._split(ratings)
-        solver = self._make_solver(train, features)
+            train, held_out = self._split(ratings, seed)
+        solver = self._make_solver(train, features, seed)
         if start is not None:
             take_over(solver.tables, start)
+        keeper, resumed = None, None
+        if place is not None:
+            keeper = _checkpoint.Keeper(
+                place,
+                type(self).__name__,
+                plain_params(self),
+                _checkpoint.fingerprint(ratings, held_out),
+                seed,
+            )
+        if found is not None and keeper is not None:
+            found.check(keeper)
+            resumed = found.restore(solver.tables)
         schedule = _loop.Schedule(
             n_iter=self.n_iter,
             callback=self.callback,
             verbose=self.verbose,
             validation=None if held_out is None else self._metric(solver, train, held_out),
             patience=self.patience if self.early_stopping else None,
+            keeper=keeper,
+            resumed=resumed,
         )
         with _engine.single_threaded_blas():
             outcome = _loop.run(solver, schedule, type(self).__name__)
-            objective = solver.finish()
-        self._store(solver, outcome, objective)
-        self._set_training(ratings, X)  # type: ignore[attr-defined]
+        fitted = self._result(solver, outcome)
+        fitted |= self._training(ratings, X)  # type: ignore[attr-defined]
+        self.__dict__ |= fitted  # all at once: Ctrl-C falls before or after
         if outcome.interrupted:
             raise KeyboardInterrupt
 
@@ -226,8 +268,8 @@ class FitMixin:
             raise ValueError("validation has no stored entries")
         return held_out
 
-    def _split(self, ratings: Ratings) -> tuple[Ratings, Ratings]:
-        generator = np.random.default_rng(seed_of(self.random_state) + 1)
+    def _split(self, ratings: Ratings, seed: int) -> tuple[Ratings, Ratings]:
+        generator = np.random.default_rng(seed + 1)
         held_out = generator.random(ratings.nnz) < self.validation_fraction
         if not held_out.any() or held_out.all():
             raise ValueError(
@@ -237,15 +279,28 @@ class FitMixin:
             )
         return ratings.take(~held_out), ratings.take(held_out)
 
-    def _store(self, solver: FittingSolver, outcome: _loop.Outcome, objective: float) -> None:
-        self.user_factors_ = _engine.factors_of(solver.tables["users"], solver.k)
-        self.item_factors_ = _engine.factors_of(solver.tables["items"], solver.k)
-        self.user_bias_, self.item_bias_ = solver.biases()
+    def _result(self, solver: FittingSolver, outcome: _loop.Outcome) -> dict[str, Any]:
+        """Return the fitted attributes; no model holds NaN or infinity."""
+        user_bias, item_bias = solver.biases()
+        result: dict[str, Any] = {
+            "user_factors_": _engine.factors_of(solver.tables["users"], solver.k),
+            "item_factors_": _engine.factors_of(solver.tables["items"], solver.k),
+            "user_bias_": user_bias,
+            "item_bias_": item_bias,
+            "mean_": solver.objective.mean,
+            "history_": outcome.history,
+            "n_iter_": outcome.n_iter,
+            "objective_": outcome.objective,
+        }
         for side, weights in zip(("user", "item"), solver.feature_weights, strict=True):
             factors, bias = (None, None) if weights is None else weights
-            setattr(self, f"{side}_feature_factors_", factors)
-            setattr(self, f"{side}_feature_bias_", bias)
-        self.mean_ = solver.objective.mean
-        self.history_ = outcome.history
-        self.n_iter_ = outcome.n_iter
-        self.objective_ = objective
+            result |= {f"{side}_feature_factors_": factors, f"{side}_feature_bias_": bias}
+        for name in ("user_factors_", "item_factors_", "user_bias_", "item_bias_", "objective_"):
+            value = result[name]
+            if value is not None and not math.isfinite(float(np.sum(value, dtype=np.float64))):
+                raise ConvergenceError(
+                    f"{type(self).__name__} ended with NaN or infinity in {name}, with "
+                    f"{solver.step_size()}: a larger reg, a smaller scale of X or dtype='float64' "
+                    "makes the problem better conditioned"
+                )
+        return result

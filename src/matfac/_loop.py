@@ -1,15 +1,17 @@
-"""The epoch loop every solver runs in: history, progress, validation, early stopping, Ctrl-C."""
+"""The epoch loop every solver runs in: history, validation, divergence, Ctrl-C, checkpoints."""
 
 from __future__ import annotations
 
 import math
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from tqdm import tqdm
 
 from matfac._engine import Floats
@@ -18,18 +20,27 @@ from matfac._exceptions import ConvergenceError
 Record = dict[str, float]
 Callback = Callable[[int, Record], "bool | None"]
 
+# A diverged epoch is run again from the epoch before, with steps this much smaller, and no more
+# often in one fit than this.
+SHRINK = 0.25
+MOST_RETRIES = 8
+
 
 class Solver(Protocol):
     """What the loop drives: tables changed in place, one epoch at a time."""
 
-    tables: dict[str, Floats]
+    tables: dict[str, Floats]  # all that an epoch changes
     limit: float  # an objective above it is a divergence
+    step_factor: float  # its steps are multiplied with it; 0: there are none to shrink
 
     def epoch(self, number: int) -> Record:
         """Run epoch `number` (from 0) and return its figures, ``objective`` among them."""
 
     def step_size(self) -> str:
         """Describe the step size, for the message of a divergence."""
+
+    def finish(self) -> float:
+        """Solve every user once more, where the solver does, and return the objective."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,24 @@ class Validation:
 
 
 @dataclass
+class State:
+    """A run after a whole epoch, beside the tables: what a checkpoint has to hold."""
+
+    history: list[Record]
+    step_factor: float = 0.0
+    best_n_iter: int = 0  # early stopping: the best epoch so far, its metric, its tables
+    best_value: float = -math.inf
+    best_tables: dict[str, Floats] = field(default_factory=dict)
+
+
+class Keeper(Protocol):
+    """Where whole epochs are kept outside the process."""
+
+    def keep(self, state: State, tables: dict[str, Floats], *, now: bool) -> None:
+        """Store the run if its time has come, or `now`."""
+
+
+@dataclass
 class Schedule:
     """How long to run and whom to tell."""
 
@@ -50,6 +79,8 @@ class Schedule:
     verbose: bool | None = None
     validation: Validation | None = None
     patience: int | None = None  # epochs without improvement before stopping; None: never
+    keeper: Keeper | None = None
+    resumed: State | None = None  # where an earlier run stopped; the solver's tables are of it
 
 
 @dataclass
@@ -58,6 +89,7 @@ class Outcome:
 
     history: list[Record] = field(default_factory=list)
     n_iter: int = 0  # the epoch the tables are of
+    objective: float = math.nan
     interrupted: bool = False
 
 
@@ -69,10 +101,14 @@ class _Snapshot:
         self._copy = {name: np.copy(table) for name, table in tables.items()}
         self.n_iter = 0
 
-    def take(self, n_iter: int) -> None:
-        for name, table in self._live.items():
+    def take(self, n_iter: int, source: dict[str, Floats] | None = None) -> None:
+        self.n_iter = 0  # until the end: Ctrl-C may fall in between, and the copy is not whole
+        for name, table in (source or self._live).items():
             np.copyto(self._copy[name], table)
-        self.n_iter = n_iter  # last: until then the copy is not whole
+        self.n_iter = n_iter
+
+    def tables(self) -> dict[str, Floats]:
+        return self._copy
 
     def restore(self) -> None:
         for name, table in self._live.items():
@@ -85,52 +121,129 @@ def run(solver: Solver, schedule: Schedule, owner: str) -> Outcome:
     After Ctrl-C the tables are those of the last whole epoch; the caller raises KeyboardInterrupt
     once it has stored them. After early stopping they are those of the best epoch.
     """
-    outcome = Outcome()
-    history = outcome.history  # appending to it ends an epoch: Ctrl-C falls before or after
-    last_whole = _Snapshot(solver.tables)
-    best = _Best(solver, schedule) if schedule.patience is not None else None
-    start = time.perf_counter()
-    show = sys.stderr.isatty() if schedule.verbose is None else schedule.verbose
-    bar = tqdm(total=schedule.n_iter, desc=owner, disable=not show, unit="epoch")
+    run_ = _Run(solver, schedule, owner)
+    outcome, history = run_.outcome, run_.history
     try:
-        while len(history) < schedule.n_iter:
-            record = solver.epoch(len(history))
-            _check(record, outcome, solver, owner)
+        while not run_.over():
+            record = run_.epoch()
             if schedule.validation is not None:
                 name = f"validation_{schedule.validation.name}"
                 record[name] = schedule.validation.compute()
-            record["seconds"] = time.perf_counter() - start
-            history.append({"epoch": float(len(history) + 1), **record})
-            last_whole.take(len(history))
-            bar.update()
-            bar.set_postfix({k: f"{v:.5g}" for k, v in record.items() if k != "seconds"})
-            if best is not None and best.exhausted(history):
-                break
+            run_.end_epoch(record)
             if schedule.callback is not None and schedule.callback(len(history), dict(history[-1])):
                 break
+        outcome.n_iter = len(history)
+        run_.return_to_best()
+        outcome.objective = solver.finish()
+    except OverflowError:
+        raise ConvergenceError(
+            f"{owner} overflowed in its last half sweep, with {solver.step_size()}: a larger reg "
+            "makes the problem better conditioned"
+        ) from None
     except KeyboardInterrupt:
         if not history:
             raise
-        if last_whole.n_iter == len(history):  # else the epoch ended and its copy did not
-            last_whole.restore()
+        run_.return_to_last_whole()
+        if schedule.keeper is not None:
+            schedule.keeper.keep(run_.state(), solver.tables, now=True)
+        run_.return_to_best()
+        outcome.objective = history[outcome.n_iter - 1]["objective"]
         outcome.interrupted = True
     finally:
-        bar.close()
-    outcome.n_iter = len(history)
-    if best is not None:
-        best.restore(outcome)
+        run_.bar.close()
     return outcome
 
 
-def _check(record: Record, outcome: Outcome, solver: Solver, owner: str) -> None:
-    value = record["objective"]
-    if math.isfinite(value) and value <= solver.limit:
-        return
-    before = f", after {outcome.history[-1]['objective']:.4g}" if outcome.history else ""
-    raise ConvergenceError(
-        f"{owner} diverged in epoch {len(outcome.history) + 1}: the objective is {value:.4g}"
-        f"{before}, with {solver.step_size()}"
-    )
+class _Run:
+    """The state of one run, and its steps."""
+
+    def __init__(self, solver: Solver, schedule: Schedule, owner: str) -> None:
+        self.outcome = Outcome()
+        self.history = self.outcome.history  # appending ends an epoch: Ctrl-C is before or after
+        self._solver = solver
+        self._schedule = schedule
+        self._owner = owner
+        self._retries = 0
+        self._best = _Best(solver, schedule) if schedule.patience is not None else None
+        before = 0.0
+        if schedule.resumed is not None:
+            self.history.extend(schedule.resumed.history)
+            solver.step_factor = schedule.resumed.step_factor
+            if self._best is not None:
+                self._best.resume(schedule.resumed)
+            before = self.history[-1]["seconds"]
+        self._last_whole = _Snapshot(solver.tables)
+        self._last_whole.n_iter = len(self.history)
+        self._start = time.perf_counter() - before
+        show = sys.stderr.isatty() if schedule.verbose is None else schedule.verbose
+        self.bar = tqdm(
+            total=schedule.n_iter,
+            initial=len(self.history),
+            desc=owner,
+            disable=not show,
+            unit="epoch",
+        )
+
+    def over(self) -> bool:
+        if len(self.history) >= self._schedule.n_iter:
+            return True
+        return self._best is not None and self._best.exhausted(self.history)
+
+    def epoch(self) -> Record:
+        """Run the next epoch; where it diverges, again with smaller steps."""
+        said = ""
+        while True:
+            try:
+                record = self._solver.epoch(len(self.history))
+            except OverflowError:  # the core met a table with NaN or infinity
+                record = {"objective": math.inf}
+            value = record["objective"]
+            if math.isfinite(value) and value <= self._solver.limit:
+                if said:
+                    again = f"; run again from the epoch before with {self._solver.step_size()}"
+                    warnings.warn(said + again, ConvergenceWarning, stacklevel=5)
+                return record
+            after = f", after {self.history[-1]['objective']:.4g}" if self.history else ""
+            said = said or (
+                f"{self._owner} diverged in epoch {len(self.history) + 1}: the objective is "
+                f"{value:.4g}{after}, with {self._solver.step_size()}"
+            )
+            if self._solver.step_factor == 0:
+                raise ConvergenceError(f"{said}: a larger reg makes the problem better conditioned")
+            if self._retries == MOST_RETRIES:
+                raise ConvergenceError(
+                    f"{said}; so it did down to {self._solver.step_size()}: give a smaller "
+                    "learning_rate or a larger reg"
+                )
+            self._retries += 1
+            self._solver.step_factor *= SHRINK
+            self._last_whole.restore()
+
+    def end_epoch(self, record: Record) -> None:
+        record["seconds"] = time.perf_counter() - self._start
+        self.history.append({"epoch": float(len(self.history) + 1), **record})
+        self._last_whole.take(len(self.history))
+        if self._best is not None:
+            self._best.look(self.history)
+        if self._schedule.keeper is not None:
+            self._schedule.keeper.keep(self.state(), self._solver.tables, now=False)
+        self.bar.update()
+        self.bar.set_postfix({k: f"{v:.5g}" for k, v in record.items() if k != "seconds"})
+
+    def state(self) -> State:
+        state = State(self.history, self._solver.step_factor)
+        if self._best is not None:
+            self._best.describe(state)
+        return state
+
+    def return_to_last_whole(self) -> None:
+        if self._last_whole.n_iter == len(self.history):  # else the live tables are whole
+            self._last_whole.restore()
+        self.outcome.n_iter = len(self.history)
+
+    def return_to_best(self) -> None:
+        if self._best is not None:
+            self._best.restore(self.outcome)
 
 
 class _Best:
@@ -145,14 +258,26 @@ class _Best:
         self._snapshot = _Snapshot(solver.tables)
         self._value = -math.inf
 
-    def exhausted(self, history: list[Record]) -> bool:
+    def look(self, history: list[Record]) -> None:
         value = self._sign * history[-1][self._key]
         if value > self._value:
-            self._value = value
             self._snapshot.take(len(history))
+            self._value = value
+
+    def exhausted(self, history: list[Record]) -> bool:
         return len(history) - self._snapshot.n_iter >= self._patience
 
     def restore(self, outcome: Outcome) -> None:
         if 0 < self._snapshot.n_iter < outcome.n_iter:
             self._snapshot.restore()
             outcome.n_iter = self._snapshot.n_iter
+
+    def describe(self, state: State) -> None:
+        state.best_n_iter = self._snapshot.n_iter
+        state.best_value = self._value
+        state.best_tables = self._snapshot.tables() if self._snapshot.n_iter > 0 else {}
+
+    def resume(self, state: State) -> None:
+        self._value = state.best_value
+        if state.best_n_iter > 0:
+            self._snapshot.take(state.best_n_iter, state.best_tables)

@@ -9,6 +9,7 @@ import numpy as np
 INDEX, POINTER = 4, 8  # bytes of the core's column indices and row pointers
 SGD_BAND = 512 << 10  # bytes of item factors in an SGD block; see sgd_plan.cpp
 SGD_LEAST_BANDS, SGD_MOST_BANDS = 16, 256
+SGD_MOST_ENTRIES = 500e3  # of a block
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def table_bytes(n_rows: int, k: int, itemsize: int) -> int:
 def plan_bytes(n_users: int, n_items: int, nnz: int, k: int, itemsize: int) -> int:
     """Return the bytes of SGD's blocks: the entries, and where each user's run begins."""
     by_cache = -(-table_bytes(n_items, k, itemsize) // SGD_BAND)
-    bands = max(by_cache, SGD_LEAST_BANDS)
+    bands = max(by_cache, SGD_LEAST_BANDS, int((nnz / SGD_MOST_ENTRIES) ** 0.5) + 1)
     bands = int(np.clip(min(bands, int((nnz / 1000) ** 0.5)), 1, SGD_MOST_BANDS))
     per_user = nnz / max(n_users, 1)
     runs = n_users * bands * (1 - (1 - 1 / bands) ** per_user) if bands > 1 else n_users

@@ -388,12 +388,14 @@ class FactorModel(Serving, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         check_is_fitted(self)
         _persistence.save(self, path, with_seen=with_seen)
 
-    def _set_training(self, ratings: Ratings, X: Any) -> None:
-        """Keep what serving needs of the training data: positions, and ids if there were any."""
-        self._seen = (ratings.indptr, ratings.indices)
+    def _training(self, ratings: Ratings, X: Any) -> dict[str, Any]:
+        """Return what serving needs of the training data: positions, and ids if there were any."""
         known = isinstance(X, Interactions)
-        self._user_index = IdIndex(X.user_ids) if known else None
-        self._item_index = IdIndex(X.item_ids) if known else None
+        return {
+            "_seen": (ratings.indptr, ratings.indices),
+            "_user_index": IdIndex(X.user_ids) if known else None,
+            "_item_index": IdIndex(X.item_ids) if known else None,
+        }
 
     def fit(self, X: Any, y: None = None) -> Self:
         """Fit the model; see the subclass."""

@@ -38,7 +38,7 @@ def save(model: FactorModel, path: str | os.PathLike[str], *, with_seen: bool) -
             arrays[name] = ids
     meta = {
         "class": type(model).__name__,
-        "params": {k: v for k, v in model.get_params().items() if _is_plain(v)},
+        "params": plain_params(model),
         "mean": model.mean_,
         "n_iter": model.n_iter_,
         "objective": model.objective_,
@@ -48,8 +48,10 @@ def save(model: FactorModel, path: str | os.PathLike[str], *, with_seen: bool) -
     model_io.write(path, arrays, meta)
 
 
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, bool | int | float | str)
+def plain_params(model: Any) -> dict[str, Any]:
+    """Return the parameters that a file can hold: not a callback, nor a RandomState."""
+    plain = (type(None), bool, int, float, str)
+    return {k: v for k, v in model.get_params().items() if isinstance(v, plain)}
 
 
 def load(path: str | os.PathLike[str]) -> FactorModel:

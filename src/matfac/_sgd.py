@@ -13,6 +13,7 @@ from matfac._engine import Csr, Floats
 from matfac._features import FeatureWeights
 from matfac._loop import Record
 from matfac._ratings import Ratings
+from matfac._values import rating_scale
 
 Plan: TypeAlias = "_core.SgdPlanFloat32 | _core.SgdPlanFloat64"
 
@@ -32,6 +33,11 @@ def make_plan(csr: Csr, k: int, seed: int, n_threads: int) -> Plan:
     if isinstance(csr, _core.CsrFloat32):
         return _core.SgdPlanFloat32(csr, k, seed, n_threads)
     return _core.SgdPlanFloat64(csr, k, seed, n_threads)
+
+
+def rms(values: Floats) -> float:
+    """Return the root of the mean square."""
+    return math.sqrt(float(np.einsum("i,i", values, values, dtype=np.float64)) / len(values))
 
 
 def _annealed(progress: float) -> float:
@@ -61,6 +67,7 @@ class SgdSolver:
         self.k = k
         self.feature_weights: list[FeatureWeights | None] = [None, None]
         self.learning_rate = learning_rate
+        self.step_factor = 1.0
         self.n_iter = n_iter
         self.fit_bias = fit_bias
         self.deterministic = deterministic
@@ -69,9 +76,10 @@ class SgdSolver:
         dtype = ratings.values.dtype
         m, n = ratings.shape
         self._plan = make_plan(ratings.core, k, seed, n_threads)
-        variance = ratings.variance
-        # Biases move in units of the ratings, factors do not.
-        self._scale = np.sqrt(variance) if variance > 0 else 1.0
+        self._scale = rating_scale(ratings)  # the unit in which biases move
+        self._weight_scale = 1.0
+        if ratings.weights is not None:
+            self._weight_scale = rms(ratings.weights) or 1.0
         item_sums = ratings.column_sums
         signs = objective.nonnegative
         self.tables: dict[str, Floats] = {
@@ -86,12 +94,12 @@ class SgdSolver:
         )
         self._ridges = (user_ridge, item_ridge)
         self._weight = float(np.sum(ratings.row_sums))
-        # A thousand times what predicting the mean would cost.
-        self.limit = 1e3 * self._scale**2 * max(self._weight, 1.0)
+        # A thousand times what predicting the mean would cost, beside the ridge at the start.
+        self.limit = 1e3 * (self._scale**2 * max(self._weight, 1.0) + self._ridge())
 
     def _rows(self, sums: Floats, dtype: np.dtype[np.floating]) -> Floats:
         rows = np.zeros((len(sums), STATE), dtype)
-        rows[:, GRADIENT_SUM] = HEAD_START * self._scale**2
+        rows[:, GRADIENT_SUM] = HEAD_START * (self._scale * self._weight_scale) ** 2
         # n visits decay a row by n times this: together the objective's n^exponent.
         rows[:, DECAY] = self.objective.reg * np.where(sums > 0, sums, 1.0) ** (
             self.objective.reg_exponent - 1.0
@@ -100,10 +108,11 @@ class SgdSolver:
 
     def step_size(self) -> str:
         """Describe the step size."""
-        return f"learning_rate={self.learning_rate:g}: give a smaller one"
+        return f"learning_rate={self.learning_rate * self.step_factor:g}"
 
     def epoch(self, number: int) -> Record:
         """Visit every rating once."""
+        rate = self.learning_rate * self.step_factor
         loss = self._plan.epoch(
             k=self.k,
             users=self.tables["users"],
@@ -111,20 +120,23 @@ class SgdSolver:
             user_rows=self.tables["user_rows"],
             item_rows=self.tables["item_rows"],
             mean=self.objective.mean,
-            rate=self.learning_rate * _annealed(number / self.n_iter),
+            rate=rate * _annealed(number / self.n_iter),
             bias_rate=self._scale,
             bias=self.fit_bias,
             nonnegative=self.objective.nonnegative,
             number=number,
             deterministic=self.deterministic,
+            limit=self.limit,
             n_threads=self.n_threads,
         )
-        ridge = sum(
-            _core.ridge_value(self.tables[side], self.k, bias, own)
+        rmse = float(np.sqrt(loss / max(self._weight, 1e-300))) if loss >= 0 else float("nan")
+        return {"objective": loss + self._ridge(), "train_rmse": rmse, "learning_rate": rate}
+
+    def _ridge(self) -> float:
+        return sum(
+            _core.ridge_value(self.tables[side], self.k, bias, own, self.n_threads)
             for side, bias, own in zip(("users", "items"), self.biases(), self._ridges, strict=True)
         )
-        rmse = float(np.sqrt(loss / max(self._weight, 1e-300))) if loss >= 0 else float("nan")
-        return {"objective": loss + ridge, "train_rmse": rmse}
 
     def biases(self) -> tuple[Floats | None, Floats | None]:
         """Return the user and item biases, or None without."""

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, check_random_state, validate_data
 
 from matfac import _core
 from matfac._ratings import Pattern, Ratings
+from matfac._values import RANGE, cast, check_values
 
 MAX_ROWS = 2**31 - 1
 
@@ -137,9 +137,9 @@ def check_matrix(
         known &= dense != 0
     rows, columns = np.nonzero(known)
     indptr = np.concatenate(([0], np.cumsum(known.sum(axis=1)))).astype(np.int64)
-    values = dense[rows, columns].astype(dtype)
-    ratings = Ratings(dense.shape, indptr, columns.astype(np.int32), values)
-    _check_values(ratings, implicit, name, argument)
+    given = dense[rows, columns]
+    ratings = Ratings(dense.shape, indptr, columns.astype(np.int32), cast(given, dtype))
+    check_values(ratings, given, implicit, name, argument)
     return ratings
 
 
@@ -172,7 +172,7 @@ def _from_sparse(X: Any, dtype: np.dtype[Any], implicit: bool, name: str, argume
     if not csr.has_canonical_format:
         csr = sp.csr_array(csr, copy=True)
         csr.sum_duplicates()
-    values = csr.data.astype(dtype, copy=False)
+    values = cast(csr.data, dtype)
     indptr = csr.indptr.astype(np.int64, copy=False)
     indices = csr.indices.astype(np.int32, copy=False)
     ratings = Ratings(
@@ -181,36 +181,10 @@ def _from_sparse(X: Any, dtype: np.dtype[Any], implicit: bool, name: str, argume
         np.ascontiguousarray(indices),
         np.ascontiguousarray(values),
     )
-    _check_values(ratings, implicit, name, argument)
+    check_values(ratings, csr.data, implicit, name, argument)
     if implicit and not ratings.values.all():
         ratings = ratings.take(ratings.values != 0)
     return ratings
-
-
-def _check_values(ratings: Ratings, implicit: bool, name: str, argument: str) -> None:
-    values = ratings.values
-    # A sum is finite only if every term is, or if it overflowed: then look closer.
-    with np.errstate(all="ignore"):
-        suspicious = not np.isfinite(values.sum(dtype=np.float64))
-    if suspicious and not np.isfinite(values).all():
-        row, column, value = _locate(ratings, ~np.isfinite(values))
-        what = "NaN" if math.isnan(value) else "infinity"
-        raise ValueError(
-            f"{argument} contains {what}: {argument}[{row}, {column}] = {value}; remove the entry "
-            "(an entry that is not stored is unknown) or give it a finite value"
-        )
-    if implicit and values.size and float(values.min()) < 0:
-        row, column, value = _locate(ratings, values < 0)
-        raise ValueError(
-            f"Negative values in data passed to {name}: {argument}[{row}, {column}] = {value:g}; "
-            "a confidence cannot be negative: remove such entries, or use ExplicitMF for ratings"
-        )
-
-
-def _locate(ratings: Ratings, mask: NDArray[np.bool_]) -> tuple[int, int, float]:
-    entry = int(np.flatnonzero(mask)[0])
-    row = int(np.searchsorted(ratings.indptr, entry, side="right")) - 1
-    return row, int(ratings.indices[entry]), float(ratings.values[entry])
 
 
 def check_sparse(X: Any, argument: str, shape: tuple[int, int] | None = None) -> sp.csr_array:
@@ -294,10 +268,13 @@ def check_weights(weights: Any, ratings: Ratings) -> Ratings:
             f"weights has no weight for {len(missing)} entries of X, the first at "
             f"[{missing[0] // width}, {missing[0] % width}]: store one for every entry"
         )
-    values = csr.data[at].astype(ratings.values.dtype)
-    if not np.isfinite(values).all() or (values < 0).any():
+    values = cast(csr.data[at], ratings.values.dtype)
+    most = RANGE[values.dtype.name][1]
+    if not (values >= 0).all() or (values > most).any():
         raise ValueError(
-            "weights must be finite and not negative, got values from "
+            f"weights must be finite and not negative, and no more than {most:g}, got values from "
             f"{values.min():g} to {values.max():g}"
         )
+    if values.size and not values.any():
+        raise ValueError("weights are 0 for every entry of X: one at least must be above 0")
     return Ratings(ratings.shape, ratings.indptr, ratings.indices, ratings.values, values)

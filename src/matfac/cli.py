@@ -60,6 +60,11 @@ def make_parser() -> argparse.ArgumentParser:
     fit.add_argument("--alpha", type=float, help="implicit: confidence per unit (Hu and Koren)")
     fit.add_argument("--iter", type=int, help="epochs (default 15)")
     fit.add_argument("--early-stopping", action="store_true", help="hold out a tenth and watch it")
+    fit.add_argument(
+        "--checkpoint",
+        type=Path,
+        help="keeps every epoch; a fit that finds it goes on there",
+    )
     fit.add_argument("--threads", type=int, default=None)
     fit.add_argument("--seed", type=int, default=0)
     fit.set_defaults(run=run_fit)
@@ -166,7 +171,8 @@ def run_fit(args: argparse.Namespace) -> None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     data = _read(args)
     print(f"{args.file}: {data.shape[0]} users, {data.shape[1]} items, {data.nnz} entries")
-    model.fit(data)
+    keeping: dict[str, Any] = {"checkpoint": args.checkpoint, "resume": args.checkpoint is not None}
+    model.fit(data, **keeping)
     model.save(args.out)
     last = model.history_[-1]
     figures = ", ".join(f"{name} {value:.5g}" for name, value in last.items() if name != "epoch")

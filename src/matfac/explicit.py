@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from matfac import _core, _memory
 from matfac._als import AlsSolver, Objective
+from matfac._checkpoint import Checkpoint
 from matfac._engine import Floats
 from matfac._feature_input import Features
 from matfac._fit import FitMixin, FittingSolver
@@ -23,8 +26,8 @@ from matfac._validation import (
     check_real,
     check_threads,
     check_weights,
-    seed_of,
 )
+from matfac._values import rating_scale
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -79,7 +82,8 @@ class ExplicitMF(FitMixin, FactorModel):
         Ridge of the map from features to factors, as a number of rows: where that many average rows
         have a feature, its factor is half of what they suggest. For a fit with features alone.
     init_std : float
-        Standard deviation of the initial factors, times the root of `n_factors`.
+        Standard deviation of the initial factors, times the root of `n_factors`, in units of the
+        root of the ratings' standard deviation.
     deterministic : bool
         SGD: the same bits for any number of threads. False lets threads race (Hogwild). ALS is
         deterministic always.
@@ -216,6 +220,8 @@ class ExplicitMF(FitMixin, FactorModel):
         user_features: Any = None,
         item_features: Any = None,
         validation: Any = None,
+        checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
+        resume: bool = False,
     ) -> Self:
         """Fit to ratings.
 
@@ -234,17 +240,24 @@ class ExplicitMF(FitMixin, FactorModel):
             ALS only.
         validation : matrix of X's shape, or Interactions, optional
             Held-out ratings, for `history_` and early stopping.
+        checkpoint : path-like or Checkpoint, optional
+            Where the fit writes what it takes to go on, all or nothing: after every epoch, or as a
+            `Checkpoint` says.
+        resume : bool
+            Go on from the file `checkpoint`, where there is one, to the same model as a fit that
+            was never stopped (bit for bit, but for SGD whose threads race).
 
         Returns
         -------
         self
         """
-        self._check_parameters()
-        ratings = check_weights(weights, self._ratings(X, reset=True))
-        features = self._check_features(ratings, user_features, item_features)
-        if self.solver == "sgd" and any(part is not None for part in features):
-            raise ValueError("solver='sgd' takes no features: use solver='als'")
-        self._run_fit(ratings, X, validation, features)
+        with self._whole_or_unchanged():
+            self._check_parameters()
+            ratings = check_weights(weights, self._ratings(X, reset=True))
+            features = self._check_features(ratings, user_features, item_features)
+            if self.solver == "sgd" and any(part is not None for part in features):
+                raise ValueError("solver='sgd' takes no features: use solver='als'")
+            self._run_fit(ratings, X, validation, features, checkpoint=checkpoint, resume=resume)
         return self
 
     def predict(
@@ -289,9 +302,9 @@ class ExplicitMF(FitMixin, FactorModel):
             raise ValueError(f"clip must be (low, high) with low <= high, got {clip!r}")
         return low, high
 
-    def _set_training(self, ratings: Ratings, X: Any) -> None:
-        super()._set_training(ratings, X)
-        self.rating_range_ = float(ratings.values.min()), float(ratings.values.max())
+    def _training(self, ratings: Ratings, X: Any) -> dict[str, Any]:
+        limits = float(ratings.values.min()), float(ratings.values.max())
+        return {**super()._training(ratings, X), "rating_range_": limits}
 
     def _check_parameters(self) -> None:
         self._check_shared()
@@ -320,12 +333,13 @@ class ExplicitMF(FitMixin, FactorModel):
         )
 
     def _make_solver(
-        self, ratings: Ratings, features: tuple[Features, Features] = (None, None)
+        self, ratings: Ratings, features: tuple[Features, Features], seed: int
     ) -> AlsSolver | SgdSolver:
+        # Factors are in units of the root of the ratings': their products are ratings.
+        init_std = self.init_std * math.sqrt(rating_scale(ratings))
         # What is left after a mean could not be met from above alone.
         centred = self.fit_bias or not self.nonnegative
         objective = self._objective_about(ratings.mean if centred else 0.0)
-        seed = seed_of(self.random_state)
         generator = np.random.default_rng(seed)
         n_threads = check_threads(self.n_threads)
         if self.solver == "als":
@@ -336,7 +350,7 @@ class ExplicitMF(FitMixin, FactorModel):
                 fit_bias=self.fit_bias,
                 features=features,
                 feature_reg=self.feature_reg,
-                init_std=self.init_std,
+                init_std=init_std,
                 cg_steps=self.cg_steps,
                 n_threads=n_threads,
                 generator=generator,
@@ -346,7 +360,7 @@ class ExplicitMF(FitMixin, FactorModel):
             objective,
             k=self.n_factors,
             fit_bias=self.fit_bias,
-            init_std=self.init_std,
+            init_std=init_std,
             learning_rate=self.learning_rate,
             n_iter=self.n_iter,
             deterministic=self.deterministic,

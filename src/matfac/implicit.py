@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from matfac import _core
 from matfac._als import AlsSolver, Objective
+from matfac._checkpoint import Checkpoint
 from matfac._evaluate import list_metrics
 from matfac._feature_input import Features
 from matfac._fit import FitMixin, FittingSolver
@@ -18,7 +20,6 @@ from matfac._validation import (
     check_integer,
     check_real,
     check_threads,
-    seed_of,
 )
 
 if TYPE_CHECKING:
@@ -206,6 +207,8 @@ class ImplicitMF(FitMixin, FactorModel):
         user_features: Any = None,
         item_features: Any = None,
         validation: Any = None,
+        checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
+        resume: bool = False,
     ) -> Self:
         """Fit to feedback.
 
@@ -221,15 +224,22 @@ class ImplicitMF(FitMixin, FactorModel):
             Columns of order 1 suit `feature_reg`: scale years and prices.
         validation : matrix of X's shape, or Interactions, optional
             Held-out feedback, for `history_` and early stopping.
+        checkpoint : path-like or Checkpoint, optional
+            Where the fit writes what it takes to go on, all or nothing: after every epoch, or as a
+            `Checkpoint` says.
+        resume : bool
+            Go on from the file `checkpoint`, where there is one, to the same model as a fit that
+            was never stopped (bit for bit, but for SGD whose threads race).
 
         Returns
         -------
         self
         """
-        self._check_parameters()
-        ratings = self._ratings(X, reset=True)
-        features = self._check_features(ratings, user_features, item_features)
-        self._run_fit(ratings, X, validation, features)
+        with self._whole_or_unchanged():
+            self._check_parameters()
+            ratings = self._ratings(X, reset=True)
+            features = self._check_features(ratings, user_features, item_features)
+            self._run_fit(ratings, X, validation, features, checkpoint=checkpoint, resume=resume)
         return self
 
     def _check_parameters(self) -> None:
@@ -262,7 +272,7 @@ class ImplicitMF(FitMixin, FactorModel):
         )
 
     def _make_solver(
-        self, ratings: Ratings, features: tuple[Features, Features] = (None, None)
+        self, ratings: Ratings, features: tuple[Features, Features], seed: int
     ) -> AlsSolver:
         return AlsSolver(
             ratings,
@@ -274,7 +284,7 @@ class ImplicitMF(FitMixin, FactorModel):
             init_std=self.init_std,
             cg_steps=self.cg_steps,
             n_threads=check_threads(self.n_threads),
-            generator=np.random.default_rng(seed_of(self.random_state)),
+            generator=np.random.default_rng(seed),
         )
 
     def _metric(self, solver: FittingSolver, train: Ratings, held_out: Ratings) -> Validation:

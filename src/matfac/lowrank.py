@@ -261,7 +261,7 @@ class LowRankMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         with _engine.single_threaded_blas():
             outcome = _loop.run(solver, schedule, type(self).__name__)
         self.start_objective_ = cells.weight * begin
-        self.objective_ = cells.weight * solver.value()
+        self.objective_ = cells.weight * outcome.objective
         self.history_ = outcome.history
         self.n_iter_ = outcome.n_iter
         columns = solver.factors()[1]

@@ -18,8 +18,6 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from matfac._atomic import replacing
 
@@ -91,9 +89,29 @@ def write(path: Path_, arrays: Arrays, meta: dict[str, Any]) -> None:
     }
     with replacing(path) as temporary:
         try:
-            save_file(plain, temporary, metadata=header)
-        except SafetensorError as error:
-            raise OSError(f"{path} cannot be written: {error}") from error
+            _write_safetensors(temporary, plain, header)
+        except OSError as error:
+            raise OSError(
+                error.errno, f"{path} cannot be written: {error.strerror or error}"
+            ) from error
+
+
+def _write_safetensors(path: Path_, arrays: Arrays, described: dict[str, str]) -> None:
+    """Write the format straight to one file, without a second one or a copy of the arrays."""
+    order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))  # so all are aligned
+    header: dict[str, Any] = {"__metadata__": described}
+    at = 0
+    for name in order:
+        array = arrays[name]
+        offsets = [at, at := at + array.nbytes]
+        header[name] = {"dtype": CODES[array.dtype], "shape": array.shape, "data_offsets": offsets}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)))
+        file.write(text)
+        for name in order:
+            file.write(arrays[name].reshape(-1).view(np.uint8).data)
 
 
 def _plain(name: Any, array: Any) -> NDArray[Any]:

@@ -46,7 +46,7 @@ struct HalfSweep {
 struct SweepResult {
     double value = 0;       // loss at the entries and cells + the solved side's ridge and lasso part
     double ridge = 0;       // that part alone
-    bool completed = true;  // false: stopped by control, some rows are still the old ones
+    bool completed = true;  // false: stopped by control, and the tables are good for nothing
 };
 
 template <class T>
@@ -72,8 +72,9 @@ SharedBasis<T> shared_basis(TableView<const T> table, const T* weight, const Bla
 template <class T>
 SharedBasis<T> transposed(const SharedBasis<T>& basis);
 
-// table <- table * vectors. Never interrupted: half a rotated table would be no model at all.
+// table <- table * vectors. Interrupted, it leaves a table that is good for nothing.
 template <class T>
-void rotate_table(TableView<T> table, const SharedBasis<T>& basis, int n_threads);
+void rotate_table(TableView<T> table, const SharedBasis<T>& basis, int n_threads,
+                  Control& control);
 
 }  // namespace matfac

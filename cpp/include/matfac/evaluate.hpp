@@ -27,6 +27,7 @@ double loss_value(const Model<T>& model, const CsrView<T>& ratings, Loss loss, d
 
 // sum_r ridge_r (|row_r|^2 + bias_r^2)
 template <class T>
-double ridge_value(TableView<const T> table, const T* bias, const T* ridge);
+double ridge_value(TableView<const T> table, const T* bias, const T* ridge, int n_threads,
+                   Control& control);
 
 }  // namespace matfac

@@ -107,7 +107,7 @@ void for_scored_chunks(const Scoring<T>& q, const Positions& positions, Control&
     const T* bias = chosen.empty() ? q.item_bias : chosen.data();
 
     const std::int64_t chunks = (q.queries.n_rows + kQueries - 1) / kQueries;
-    for_chunks(q.n_threads, chunks, control, [&](std::int64_t chunk, int) {
+    for_chunks(q.n_threads, chunks, control, [&](std::int64_t chunk, int thread) {
         const std::int64_t first = chunk * kQueries;
         const std::int64_t n = std::min(kQueries, q.queries.n_rows - first);
         thread_local std::vector<T> tile;
@@ -116,7 +116,7 @@ void for_scored_chunks(const Scoring<T>& q, const Positions& positions, Control&
             std::vector<Cursor> excluded;
             for (std::int64_t i = 0; i < n; ++i)
                 for (const ItemLists& lists : q.exclude) excluded.emplace_back(lists, first + i);
-            for (std::int64_t p = 0; p < panels; ++p) {
+            for (std::int64_t p = 0; p < panels && !control.stopped(thread); ++p) {
                 const std::int64_t begin = p * kItems, end = std::min(size, begin + kItems);
                 const std::int64_t width = padded(end - begin);
                 const std::int32_t last = positions.item(end - 1);

@@ -13,9 +13,27 @@
 namespace matfac {
 
 // Shared by the caller and the threads of one native call.
-struct Control {
-    std::function<bool()> interrupted;  // asked by the calling thread only, between chunks
-    std::atomic<bool> stop{false};      // once set, no further chunk starts
+class Control {
+public:
+    std::function<bool()> interrupted;  // asked by the calling thread only, in `stopped`
+    std::atomic<bool> stop{false};      // once set, no further work starts
+
+    // Whether to stop. Thread 0 is the caller and asks now and then: rarely enough to cost nothing,
+    // often enough for a prompt Ctrl-C. To be called at least every few tens of milliseconds.
+    bool stopped(int thread) {
+        if (thread == 0 && interrupted) {
+            const auto now = Clock::now();
+            if (now - asked_ >= std::chrono::milliseconds(30)) {
+                asked_ = now;
+                if (interrupted()) stop = true;
+            }
+        }
+        return stop.load(std::memory_order_relaxed);
+    }
+
+private:
+    using Clock = std::chrono::steady_clock;
+    Clock::time_point asked_ = Clock::now();
 };
 
 inline int max_threads() {
@@ -43,24 +61,6 @@ inline void release_thread_pool() {
     omp_pause_resource_all(omp_pause_hard);
 #endif
 }
-
-// The caller's own poll rate: rare enough to cost nothing, often enough for a prompt Ctrl-C.
-class Poll {
-public:
-    explicit Poll(Control& control) : control_(control), last_(Clock::now()) {}
-    void operator()() {
-        if (!control_.interrupted) return;
-        const auto now = Clock::now();
-        if (now - last_ < std::chrono::milliseconds(30)) return;
-        last_ = now;
-        if (control_.interrupted()) control_.stop = true;
-    }
-
-private:
-    using Clock = std::chrono::steady_clock;
-    Control& control_;
-    Clock::time_point last_;
-};
 
 // Runs body(thread) once in each of n_threads threads. No exception leaves a region:
 // the first is kept, the rest of the work is stopped, and it is thrown again here.
@@ -90,16 +90,14 @@ void in_parallel(int n_threads, Control& control, Body&& body) {
     if (error) std::rethrow_exception(error);
 }
 
-// body(chunk, thread) for chunks 0..n_chunks, handed out in order to whoever is free.
+// body(chunk, thread) for chunks 0..n_chunks, handed out in order to whoever is free. A body that
+// may take more than some tens of milliseconds asks control.stopped(thread) itself.
 template <class Body>
 void for_chunks(int n_threads, std::int64_t n_chunks, Control& control, Body&& body) {
     if (n_threads > n_chunks) n_threads = n_chunks > 1 ? static_cast<int>(n_chunks) : 1;
     std::atomic<std::int64_t> next{0};
     in_parallel(n_threads, control, [&](int thread) {
-        Poll poll(control);
-        for (;;) {
-            if (thread == 0) poll();
-            if (control.stop.load(std::memory_order_relaxed)) return;
+        while (!control.stopped(thread)) {
             const std::int64_t chunk = next.fetch_add(1, std::memory_order_relaxed);
             if (chunk >= n_chunks) return;
             body(chunk, thread);

@@ -27,7 +27,7 @@ public:
     SgdBlock<T> block(std::int64_t user_band, std::int64_t item_band) const;
 
 private:
-    void deal(const CsrView<T>& ratings);
+    void deal(const CsrView<T>& ratings, Control& control);
     void count(const CsrView<T>& ratings, std::int64_t user_band);
     void fill(const CsrView<T>& ratings, std::int64_t user_band);
 
@@ -51,9 +51,10 @@ struct EpochResult {
 
 // deterministic: blocks that share a band run in one fixed order, whatever the thread count, so the
 // bits are the same for any. Otherwise blocks run as threads come free and may race (Hogwild).
+// limit: once the loss exceeds it, no further block runs: the epoch diverged, and its loss says so.
 template <class T>
 EpochResult run_sgd_epoch(const SgdPlan<T>& plan, const SgdModel<T>& model, std::uint64_t epoch,
-                          bool deterministic, int n_threads, Control& control);
+                          bool deterministic, double limit, int n_threads, Control& control);
 
 // The order in which one thread would visit the ratings: each visit's user, and its entry in the
 // plan's arrays. nnz elements each.

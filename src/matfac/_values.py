@@ -1,0 +1,82 @@
+"""Which numbers a matrix may hold, so that no sum of their squares overflows or vanishes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matfac._engine import Floats
+
+if TYPE_CHECKING:
+    from matfac._ratings import Ratings
+
+# Between these magnitudes squares, and sums of them, neither vanish nor overflow.
+RANGE = {"float32": (1e-15, 1e15), "float64": (1e-120, 1e120)}
+
+
+def cast(values: NDArray[Any], dtype: np.dtype[Any]) -> Floats:
+    """Return values in the factors' dtype; too large ones become infinite."""
+    with np.errstate(over="ignore"):  # check_values meets the infinity
+        return values.astype(dtype, copy=False)
+
+
+def check_values(
+    ratings: Ratings, given: NDArray[Any], implicit: bool, name: str, argument: str
+) -> None:
+    """Refuse NaN, infinity, what overflows and, where `implicit`, what is negative.
+
+    `given` are the values before `cast`.
+    """
+    values = ratings.values
+    # A sum is finite only if every term is, or if it overflowed: then look closer.
+    with np.errstate(all="ignore"):
+        suspicious = not np.isfinite(values.sum(dtype=np.float64))
+    if suspicious and not np.isfinite(given).all():
+        row, column, value = _locate(ratings, given, ~np.isfinite(given))
+        what = "NaN" if math.isnan(value) else "infinity"
+        raise ValueError(
+            f"{argument} contains {what}: {argument}[{row}, {column}] = {value}; remove the entry "
+            "(an entry that is not stored is unknown) or give it a finite value"
+        )
+    most = RANGE[values.dtype.name][1]
+    if values.size and max(-float(values.min()), float(values.max())) > most:
+        row, column, value = _locate(ratings, given, np.abs(values) > most)
+        other = ", or fit with dtype='float64'" if values.dtype == np.float32 else ""
+        raise ValueError(
+            f"{argument}[{row}, {column}] = {value:g} is beyond {most:g}, where sums of squares "
+            f"overflow {values.dtype}: divide {argument} by a constant{other}"
+        )
+    if implicit and values.size and float(values.min()) < 0:
+        row, column, value = _locate(ratings, given, values < 0)
+        raise ValueError(
+            f"Negative values in data passed to {name}: {argument}[{row}, {column}] = {value:g}; "
+            "a confidence cannot be negative: remove such entries, or use ExplicitMF for ratings"
+        )
+
+
+def _locate(
+    ratings: Ratings, given: NDArray[Any], mask: NDArray[np.bool_]
+) -> tuple[int, int, float]:
+    entry = int(np.flatnonzero(mask)[0])
+    row = int(np.searchsorted(ratings.indptr, entry, side="right")) - 1
+    return row, int(ratings.indices[entry]), float(given[entry])
+
+
+def rating_scale(ratings: Ratings) -> float:
+    """Return the standard deviation of ratings; of constants their size, and of zeros 1.
+
+    Refuses ratings that differ by so little that their squares vanish.
+    """
+    least = RANGE[ratings.values.dtype.name][0]
+    spread = math.sqrt(ratings.variance)
+    if 0 < spread < least:
+        other = ", or fit with dtype='float64'" if ratings.values.dtype == np.float32 else ""
+        raise ValueError(
+            f"X has a standard deviation of {spread:.3g}, below {least:g}, where squares vanish in "
+            f"{ratings.values.dtype}: multiply X by a constant{other}"
+        )
+    size = abs(float(ratings.values[0]))
+    return spread or (size if size >= least else 1.0)

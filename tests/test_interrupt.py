@@ -1,0 +1,167 @@
+"""Ctrl-C reaches every long native call within 0.2 s, and leaves a whole model or none."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from matfac import ExplicitMF, ImplicitMF, _core, _engine
+from matfac._als import random_table
+from matfac._ratings import Ratings
+from matfac._sgd import make_plan
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+
+WITHIN = 0.2  # seconds
+
+
+@cache
+def big(m: int = 40_000, n: int = 8_000, each: int = 100) -> Ratings:
+    """4 million ratings: every call below takes long enough to be met on its way."""
+    rng = np.random.default_rng(0)
+    step = n // each
+    columns = rng.integers(0, step, (m, each), dtype=np.int32)
+    columns += step * np.arange(each, dtype=np.int32)
+    values = rng.integers(1, 6, m * each).astype(np.float32)
+    return Ratings((m, n), np.arange(m + 1, dtype=np.int64) * each, columns.ravel(), values)
+
+
+def matrix() -> sp.csr_array:
+    r = big()
+    return sp.csr_array((r.values, r.indices, r.indptr), shape=r.shape)
+
+
+def interrupted(work: Callable[[], Any], after: float) -> float:
+    """Send SIGINT `after` seconds into `work`; return how long the interrupt took to come.
+
+    In seconds, or in this process's processor seconds where other processes were in the way.
+    """
+    sent: list[tuple[float, float]] = []
+
+    def send() -> None:
+        time.sleep(after)
+        sent.append((time.perf_counter(), time.process_time()))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    sender = threading.Thread(target=send)
+    took = np.inf
+    try:
+        sender.start()
+        work()
+        time.sleep(60)  # it was faster: the signal is still to come
+    except KeyboardInterrupt:
+        now = (time.perf_counter(), time.process_time())
+        took = min(b - a for a, b in zip(sent[0], now, strict=True))
+    sender.join()
+    return took
+
+
+def half_sweep(loss: str, cg_steps: int, k: int) -> Callable[[], Any]:
+    r, generator = big(), np.random.default_rng(0)
+    users, items = (random_table(n, k, 0.1, np.float32, generator) for n in r.shape)
+    ridge = np.full(r.shape[0], 0.1, np.float32)
+    return lambda: _core.half_sweep(
+        r.core, loss=loss, alpha=0.1, k=k, fixed=items, solved=users, ridge=ridge,
+        cg_steps=cg_steps, n_threads=1,
+    )  # fmt: skip
+
+
+def sgd_epoch() -> Callable[[], Any]:
+    r, generator, k = big(), np.random.default_rng(0), 128
+    plan = make_plan(r.core, k, 0, 1)
+    users, items = (random_table(n, k, 0.1, np.float32, generator) for n in r.shape)
+    user_rows, item_rows = (np.full((n, 4), 100, np.float32) for n in r.shape)
+    return lambda: plan.epoch(
+        k=k, users=users, items=items, user_rows=user_rows, item_rows=item_rows, mean=3.0,
+        rate=1e-3, bias_rate=1.0, bias=True, number=0, deterministic=True, n_threads=1,
+    )  # fmt: skip
+
+
+def top_k() -> Callable[[], Any]:
+    generator = np.random.default_rng(0)
+    queries, items = (random_table(n, 128, 0.1, np.float32, generator) for n in (256, 200_000))
+    return lambda: _core.top_k(k=128, queries=queries, items=items, n_best=10, n_threads=1)
+
+
+CALLS: dict[str, Callable[[], Callable[[], Any]]] = {
+    "half sweep, exact": lambda: half_sweep("ratings", 0, 128),
+    "half sweep, cg": lambda: half_sweep("ratings", 3, 128),
+    "half sweep, implicit": lambda: half_sweep("ials", 3, 128),
+    "sgd plan": lambda: lambda: make_plan(big().core, 64, 0, 1),
+    "sgd epoch": sgd_epoch,
+    "transpose": lambda: lambda: _engine.transpose(big().core, 1),
+    "top_k": top_k,
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_native_call_is_left_at_once(name: str) -> None:
+    work = CALLS[name]()
+    for after in (0.01, 0.06):
+        assert interrupted(work, after) < WITHIN
+
+
+FITS: dict[str, Callable[[], Any]] = {
+    "als": lambda: ExplicitMF(n_factors=32, n_iter=1, cg_steps=1),
+    "als, exact": lambda: ExplicitMF(n_factors=32, n_iter=1, cg_steps=None),
+    "sgd": lambda: ExplicitMF(n_factors=32, n_iter=1, solver="sgd"),
+    "ials": lambda: ImplicitMF(n_factors=32, n_iter=1, cg_steps=1),
+}
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_the_last_half_sweep_is_left_with_the_epoch_before_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What follows the last epoch may be interrupted too: the model is that of the epoch."""
+    X = matrix()
+    model = FITS[name]()
+    tables: dict[str, Any] = {}
+
+    def last(epoch: int, record: Any) -> None:
+        frame = threading.Thread(target=lambda: (time.sleep(0.02), os.kill(os.getpid(), 2)))
+        tables["sent"] = time.perf_counter(), time.process_time()
+        frame.start()
+
+    model.set_params(callback=last, n_threads=1, random_state=0)
+
+    def fit_and_wait() -> None:
+        model.fit(X)
+        time.sleep(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_and_wait()
+    now = (time.perf_counter(), time.process_time())
+    assert min(b - a for a, b in zip(tables["sent"], now, strict=True)) < WITHIN + 0.02
+    assert model.n_iter_ == len(model.history_) == 1
+    again = FITS[name]().set_params(n_threads=1, random_state=0).fit(X)
+    if name != "ials":  # whose last half sweep turns the items to another basis
+        np.testing.assert_array_equal(model.item_factors_, again.item_factors_)
+    assert np.isfinite(model.predict(np.arange(9), np.arange(9))).all()
+
+
+def test_an_interrupt_before_the_first_epoch_leaves_the_model_unfitted() -> None:
+    X = matrix()
+    for solver in ("als", "sgd"):
+        model = ExplicitMF(n_factors=128, solver=solver, cg_steps=None, n_threads=1)
+        assert interrupted(lambda: model.fit(X), 0.25) < WITHIN  # noqa: B023
+        assert not hasattr(model, "user_factors_")
+        assert not hasattr(model, "n_features_in_")
+
+
+def test_a_second_fit_that_is_interrupted_early_keeps_the_first() -> None:
+    small = matrix()[:50, :40]
+    model = ExplicitMF(n_factors=128, cg_steps=None, n_threads=1, random_state=0).fit(small)
+    before = model.predict(small)
+    X = matrix()
+    assert interrupted(lambda: model.fit(X), 0.25) < WITHIN
+    np.testing.assert_array_equal(model.predict(small), before)

@@ -1,0 +1,252 @@
+"""Hard data: finite and sensible models, or a clear error; never NaN, never silent nonsense."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.exceptions import ConvergenceWarning
+
+from conftest import random_ratings
+from matfac import ConvergenceError, ExplicitMF, ImplicitMF
+
+RATINGS = random_ratings(120, 90, 0.25, seed=1)
+
+SOLVERS: dict[str, Any] = {
+    "als": ExplicitMF,
+    "als-exact": lambda **kw: ExplicitMF(cg_steps=None, **kw),
+    "als-no-bias": lambda **kw: ExplicitMF(fit_bias=False, **kw),
+    "sgd": lambda **kw: ExplicitMF(solver="sgd", deterministic=True, **kw),
+    "sgd-no-bias": lambda **kw: ExplicitMF(solver="sgd", fit_bias=False, **kw),
+    "ials": lambda **kw: ImplicitMF(alpha0=0.1, **kw),
+    "ials-exact": lambda **kw: ImplicitMF(alpha0=0.1, cg_steps=None, **kw),
+    "hu": lambda **kw: ImplicitMF(alpha=3.0, **kw),
+    "hu-exact": lambda **kw: ImplicitMF(alpha=3.0, cg_steps=None, **kw),
+}
+
+SPARSE = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+
+
+def assert_finite(model: Any, X: sp.csr_array) -> None:
+    """Everything that a model gives out is a number."""
+    for name in ("user_factors_", "item_factors_", "user_bias_", "item_bias_", "objective_"):
+        value = getattr(model, name)
+        assert value is None or np.isfinite(value).all(), name
+    assert np.isfinite(model.predict(X)).all()
+    assert np.isfinite(model.transform(X)).all()
+    items, scores = model.recommend(np.arange(X.shape[0]), k=3, exclude_seen=False)
+    assert np.isfinite(scores[items >= 0]).all()
+    for record in model.history_:
+        assert all(np.isfinite(value) for value in record.values())
+
+
+# ------------------------------------------------------------------ any data, any parameters
+
+
+@st.composite
+def matrices(draw: st.DrawFn) -> sp.csr_array:
+    """Small matrices of every awkward kind: constant, rank one, single entries, wild scales."""
+    m, n = draw(st.integers(1, 12)), draw(st.integers(1, 12))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    known = rng.random((m, n)) < draw(st.sampled_from([0.05, 0.3, 1.0]))
+    known[rng.integers(m), rng.integers(n)] = True
+    kind = draw(st.sampled_from(["constant", "rank-one", "levels", "normal", "heavy", "repeated"]))
+    values = {
+        "constant": np.ones((m, n)),
+        "rank-one": np.outer(rng.random(m) + 0.1, rng.random(n) + 0.1),
+        "levels": rng.integers(1, 6, (m, n)).astype(float),
+        "normal": np.abs(rng.standard_normal((m, n))) + 1e-3,
+        "heavy": np.exp(6 * rng.standard_normal((m, n))),
+        "repeated": np.tile(rng.random(n) + 0.1, (m, 1)),
+    }[kind]
+    scale = 10.0 ** draw(st.one_of(st.integers(-3, 3), st.integers(-40, 40)))
+    return sp.csr_array(np.where(known, values, 0) * scale)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@settings(max_examples=60, **SPARSE)
+@given(
+    X=matrices(),
+    k=st.sampled_from([1, 2, 5, 17]),
+    reg=st.sampled_from([0.0, 1e-12, 1e-3, 0.1, 10.0, 1e12]),
+    exponent=st.sampled_from([0.0, 0.5, 1.0]),
+    dtype=st.sampled_from(["float32", "float64"]),
+    seed=st.integers(0, 9),
+)
+def test_a_fit_is_finite_or_a_clear_error(
+    name: str, X: sp.csr_array, k: int, reg: float, exponent: float, dtype: str, seed: int
+) -> None:
+    model = SOLVERS[name](
+        n_factors=k, reg=reg, reg_exponent=exponent, n_iter=6, dtype=dtype, random_state=seed
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        said = ""
+        try:
+            model.fit(X)
+        except (ValueError, ConvergenceError) as error:
+            said = str(error)
+    if said:
+        assert any(word in said for word in ("beyond", "below", "no stored", "reg")), said
+        assert not hasattr(model, "user_factors_")
+    else:
+        assert_finite(model, X)
+
+
+# ------------------------------------------------------------------ sensible
+
+
+@pytest.mark.parametrize("name", ["als", "als-exact", "sgd"])
+def test_constant_ratings_are_predicted(name: str) -> None:
+    for constant in (1e-12, 3.0, 1e9):
+        X = RATINGS.copy()
+        X.data[:] = constant
+        model = SOLVERS[name](n_factors=4, random_state=0).fit(X)
+        users, items = X.nonzero()
+        np.testing.assert_allclose(model.predict(users, items), constant, rtol=0.02)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_one_entry(name: str) -> None:
+    X = sp.csr_array(([4.0], ([1], [2])), shape=(3, 5))
+    model = SOLVERS[name](n_factors=4, reg=1e-3, random_state=0).fit(X)
+    assert_finite(model, X)
+    if isinstance(model, ExplicitMF):
+        assert model.predict(1, 2) == pytest.approx(4.0, rel=1e-3)
+    else:
+        assert np.argmax(model.predict(X)[1]) == 2
+
+
+@pytest.mark.parametrize("name", ["als", "als-exact", "sgd"])
+@pytest.mark.parametrize("scale", [1e-14, 1e-9, 1e-3, 1e3, 1e9, 1e14])
+def test_the_scale_of_ratings_does_not_matter(name: str, scale: float) -> None:
+    """Ratings c times as large with a ridge of c times: factors and biases take its root and it."""
+    kw: dict[str, Any] = {"n_factors": 4, "n_iter": 20, "random_state": 0}
+    users, items = RATINGS.nonzero()
+    spread = np.std(RATINGS.data)
+    X = RATINGS.copy()
+    X.data = X.data * scale
+    model = SOLVERS[name](reg=0.05, **kw).fit(X)
+    error = np.sqrt(np.mean((model.predict(users, items) - X.data) ** 2)) / scale
+    assert error < spread
+
+
+@pytest.mark.parametrize("name", ["als", "als-exact", "ials", "hu"])
+def test_rank_deficient_data_without_a_ridge(name: str) -> None:
+    rng = np.random.default_rng(0)
+    X = sp.csr_array(np.outer(rng.random(40) + 0.5, rng.random(30) + 0.5))
+    model = SOLVERS[name](n_factors=12, reg=0.0, n_iter=10, random_state=0).fit(X)
+    assert_finite(model, X)
+    if isinstance(model, ExplicitMF):
+        users, items = X.nonzero()
+        assert np.abs(model.predict(users, items) - X.data).max() < 0.05
+
+
+# ------------------------------------------------------------------ clear errors
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_values_beyond_the_dtype_are_named(name: str) -> None:
+    X = RATINGS.copy()
+    X.data[5] = 1e40
+    with pytest.raises(ValueError, match=r"X\[0, \d+\] = 1e\+40 is beyond 1e\+15.*float64"):
+        SOLVERS[name](n_factors=2).fit(X)
+    X.data[5] = 1e200
+    with pytest.raises(ValueError, match=r"1e\+200 is beyond 1e\+120.*divide X"):
+        SOLVERS[name](n_factors=2, dtype="float64").fit(X)
+
+
+def test_ratings_that_hardly_differ_are_refused() -> None:
+    X = RATINGS.copy()
+    X.data = X.data * 1e-25
+    with pytest.raises(ValueError, match=r"standard deviation of .* below 1e-15.*multiply X"):
+        ExplicitMF(n_factors=2).fit(X)
+    ExplicitMF(n_factors=2, dtype="float64").fit(X)
+
+
+def test_weights_that_are_all_zero_or_too_large() -> None:
+    weights = RATINGS.copy()
+    weights.data[:] = 0
+    with pytest.raises(ValueError, match="weights are 0 for every entry"):
+        ExplicitMF(n_factors=2).fit(RATINGS, weights=weights)
+    weights.data[:] = 1e30
+    with pytest.raises(ValueError, match=r"weights must be finite .* no more than 1e\+15"):
+        ExplicitMF(n_factors=2).fit(RATINGS, weights=weights)
+
+
+# ------------------------------------------------------------------ divergence
+
+
+def test_sgd_that_diverges_goes_on_with_smaller_steps_and_says_so() -> None:
+    model = ExplicitMF(n_factors=6, solver="sgd", learning_rate=300.0, random_state=0)
+    with pytest.warns(ConvergenceWarning, match=r"diverged in epoch 1.*learning_rate=300; run ag"):
+        model.fit(RATINGS)
+    rates = [record["learning_rate"] for record in model.history_]
+    assert rates[0] < 300
+    assert all(300 / rate == 4 ** round(np.log2(300 / rate) / 2) for rate in rates)
+    assert rates == sorted(rates, reverse=True)
+    assert model.history_[-1]["train_rmse"] < np.std(RATINGS.data)
+    calm = ExplicitMF(n_factors=6, solver="sgd", random_state=0).fit(RATINGS)
+    assert [record["learning_rate"] for record in calm.history_] == [1.5] * 15
+
+
+def test_a_later_divergence_returns_to_the_last_good_epoch() -> None:
+    from matfac import _loop
+
+    class Wild:
+        """Halves its table each epoch; the third epoch overflows until its steps are small."""
+
+        limit = 100.0
+        step_factor = 1.0
+
+        def __init__(self) -> None:
+            self.tables = {"x": np.array([64.0])}
+
+        def epoch(self, number: int) -> dict[str, float]:
+            self.tables["x"] /= 2
+            if number == 2 and self.step_factor > 0.1:
+                self.tables["x"][:] = np.nan
+            return {"objective": float(self.tables["x"][0])}
+
+        def step_size(self) -> str:
+            return f"step {self.step_factor:g}"
+
+        def finish(self) -> float:
+            return float(self.tables["x"][0])
+
+    with pytest.warns(ConvergenceWarning, match="diverged in epoch 3.*nan, after 16, with step 1;"):
+        outcome = _loop.run(Wild(), _loop.Schedule(n_iter=4), "Wild")
+    assert [record["objective"] for record in outcome.history] == [32, 16, 8, 4]
+
+
+def test_divergence_is_seen_within_the_epoch() -> None:
+    """The core stops once the loss is past the limit: most ratings are not visited."""
+    from conftest import core_csr
+    from matfac import _engine
+    from matfac._sgd import make_plan
+
+    X = random_ratings(400, 300, 0.5, seed=3)
+    plan = make_plan(core_csr(X, "float32"), 8, 0, 1)
+    losses = {}
+    for limit in (1.0, 1e30):
+        tables = {name: _engine.empty_table(n, 8, np.float32)
+                  for name, n in (("users", 400), ("items", 300))}  # fmt: skip
+        rows = {name: np.zeros((n, 4), np.float32)
+                for name, n in (("user_rows", 400), ("item_rows", 300))}  # fmt: skip
+        for table in rows.values():
+            table[:, 1] = 100.0
+        losses[limit] = plan.epoch(
+            k=8, **tables, **rows, mean=0.0, rate=1e-6, bias_rate=1.0, bias=True, number=0,
+            deterministic=True, limit=limit, n_threads=1,
+        )  # fmt: skip
+    assert 1.0 < losses[1.0] < losses[1e30] / 10
+
+
+def test_exhausted_retries_are_an_error() -> None:
+    with pytest.raises(ConvergenceError, match=r"learning_rate=1e\+15; so it did down to learning"):
+        ExplicitMF(n_factors=6, solver="sgd", learning_rate=1e15, random_state=0).fit(RATINGS)
