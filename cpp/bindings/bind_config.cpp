@@ -50,7 +50,9 @@ py::dict build_info() {
 
 template <class T>
 py::array empty_table(std::int64_t n_rows, std::int64_t k) {
-    if (n_rows < 0 || k < 1) refuse("table", "needs n_rows >= 0 and k >= 1");
+    check_factors(k);
+    if (n_rows < 0 || n_rows > std::numeric_limits<std::int32_t>::max())
+        refuse("n_rows", "must lie in 0..2^31 - 1");
     const std::int64_t stride = padded(k);
     auto* buffer = new Buffer<T>(static_cast<std::size_t>(n_rows * stride));
     py::capsule owner(buffer, [](void* p) { delete static_cast<Buffer<T>*>(p); });

@@ -16,6 +16,7 @@ Csr<T> make_csr(std::int64_t n_cols, Array<std::int64_t> indptr, Array<std::int3
         refuse("indptr", "must be a vector of n_rows + 1 <= 2^31 elements");
     if (n_cols < 0 || n_cols > most) refuse("n_cols", "must lie in 0..2^31 - 1");
     const std::int64_t n_rows = indptr.shape(0) - 1;
+    check_aligned(indptr, "indptr");
     const std::int64_t* p = indptr.data();
     if (p[0] != 0) refuse("indptr", "must start with 0");
     for (std::int64_t i = 0; i < n_rows; ++i)

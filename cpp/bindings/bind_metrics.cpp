@@ -18,6 +18,7 @@ py::array_t<double> per_list(const Array<std::int32_t>& lists,
                              const Array<std::int32_t>& relevant_indices, std::int64_t k,
                              int n_threads) {
     if (lists.ndim() != 2) refuse("lists", "must have two dimensions");
+    check_aligned(lists, "lists");
     const Lists view{lists.shape(0), lists.shape(1), lists.data()};
     const Relevant relevant = relevant_of(relevant_indptr, relevant_indices, view.n_rows);
     if (k < 1) refuse("k", "must be at least 1");

@@ -25,11 +25,25 @@ using MaybeArray = std::optional<Array<T>>;
     throw py::value_error(argument + " " + why);
 }
 
+constexpr std::int64_t kMostFactors = std::int64_t{1} << 20;
+
+inline void check_factors(std::int64_t k) {
+    if (k < 1 || k > kMostFactors) refuse("k", "must lie in 1.." + std::to_string(kMostFactors));
+}
+
+// Vectors may begin at any element, but not within one.
+template <class T>
+void check_aligned(const Array<T>& array, const char* argument) {
+    if (reinterpret_cast<std::uintptr_t>(array.data()) % alignof(T) != 0)
+        refuse(argument, "must be aligned");
+}
+
 // A vector of exactly n elements.
 template <class T>
 const T* vector_of(const Array<T>& array, std::int64_t n, const char* argument) {
     if (array.ndim() != 1 || array.shape(0) != n)
         refuse(argument, "must be a vector of " + std::to_string(n) + " elements");
+    check_aligned(array, argument);
     return array.data();
 }
 template <class T>
@@ -46,7 +60,9 @@ T* mutable_vector_of(MaybeArray<T>& array, std::int64_t n, const char* argument)
 template <class T>
 void check_table(const Array<T>& array, std::int64_t k, const char* argument) {
     if (array.ndim() != 2) refuse(argument, "must have two dimensions");
-    if (k < 1 || array.shape(1) != padded(k))
+    check_factors(k);
+    check_aligned(array, argument);
+    if (array.shape(1) != padded(k))
         refuse(argument, "must have k = " + std::to_string(k) + " columns padded to a multiple of " +
                              std::to_string(kLanes) + ", not " + std::to_string(array.shape(1)));
     if (array.shape(0) > std::numeric_limits<std::int32_t>::max())

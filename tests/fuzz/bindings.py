@@ -1,0 +1,192 @@
+"""Calls of the compiled core with one argument made wrong: each must raise, none may crash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from matfac import _core, _engine
+
+M, N, K = 7, 5, 3
+Arguments = dict[str, Any]
+Rng = np.random.Generator
+
+REFUSED = (TypeError, ValueError, OverflowError, MemoryError)
+SIZES = (0, -1, -(2**31), 2**31, 2**40, 2**62, 2**63 - 1, 2**63, -(2**63), 1.5, "3", None)
+
+
+def csr(dtype: Any, *, weights: bool = False) -> _engine.Csr:
+    """Return 7 x 5 ratings."""
+    indptr = np.array([0, 2, 2, 4, 5, 7, 8, 10], np.int64)
+    indices = np.array([0, 3, 1, 2, 4, 0, 1, 2, 3, 4], np.int32)
+    values = np.ones(10, dtype)
+    return _engine.make_csr(N, indptr, indices, values, values.copy() if weights else None)
+
+
+def table(n: int, dtype: Any) -> Any:
+    return np.ones((n, _core.LANES), dtype)
+
+
+# ------------------------------------------------------------------ calls that are right
+
+
+def calls(dtype: Any) -> dict[str, tuple[Callable[..., Any], Arguments]]:
+    """Every entry point with arguments that work; each is called as f(**arguments)."""
+    pattern = csr(dtype)
+    lists = (np.arange(0, 2 * M + 1, 2), np.tile(np.array([1, 3], np.int32), M))
+    make_csr = _core.CsrFloat32 if dtype == np.float32 else _core.CsrFloat64
+    make_plan = _core.SgdPlanFloat32 if dtype == np.float32 else _core.SgdPlanFloat64
+    plan = make_plan(pattern, K, 0, 1)  # type: ignore[arg-type]
+    rows = np.ones((M, 4), dtype)
+    threads = {"n_threads": 1}
+    half = {
+        "csr": pattern, "loss": "ratings", "k": K, "fixed": table(N, dtype),
+        "solved": table(M, dtype), "fixed_bias": np.ones(N, dtype),
+        "solved_bias": np.ones(M, dtype), "ridge": np.ones(M, dtype), "cg_steps": 0, **threads,
+    }  # fmt: skip
+    model = {
+        "k": K, "users": table(M, dtype), "items": table(N, dtype),
+        "user_bias": np.ones(M, dtype), "item_bias": np.ones(N, dtype), **threads,
+    }  # fmt: skip
+    scoring = {"k": K, "queries": table(M, dtype), "items": table(N, dtype),
+               "item_bias": np.ones(N, dtype), "exclude": [lists], **threads}  # fmt: skip
+    return {
+        "Csr": (make_csr, {"n_cols": N, "indptr": pattern.indptr, "indices": pattern.indices,
+                           "values": pattern.values, "weights": pattern.values}),
+        "transposed_arrays": (pattern.transposed_arrays, dict(threads)),
+        "half_sweep": (_core.half_sweep, half),
+        "loss_value": (_core.loss_value, {"csr": pattern, "loss": "ratings", **model}),
+        "ridge_value": (_core.ridge_value, {"table": table(M, dtype), "k": K,
+                                            "bias": np.ones(M, dtype),
+                                            "ridge": np.ones(M, dtype), **threads}),
+        "SgdPlan": (make_plan, {"csr": pattern, "k": K, "seed": 0, **threads}),
+        "epoch": (plan.epoch, {
+            "k": K, "users": table(M, dtype), "items": table(N, dtype), "user_rows": rows,
+            "item_rows": np.ones((N, 4), dtype), "mean": 1.0, "rate": 0.1, "bias_rate": 1.0,
+            "bias": True, "number": 0, "deterministic": True, **threads}),
+        "predict": (_core.predict, {**model, "user_index": np.array([0, 6], np.int32),
+                                    "item_index": np.array([4, 0], np.int32)}),
+        "top_k": (_core.top_k, {**scoring, "n_best": 2}),
+        "list_metrics": (_core.list_metrics, {
+            "lists": np.zeros((M, 2), np.int32), "relevant_indptr": lists[0],
+            "relevant_indices": lists[1], "k": 2, **threads}),
+        "auc": (_core.auc, {**scoring, "relevant_indptr": lists[0],
+                            "relevant_indices": lists[1]}),
+        "empty_table": (_core.empty_table, {"n_rows": 3, "k": K, "dtype": "float32"}),
+    }  # fmt: skip
+
+
+# ------------------------------------------------------------------ ways to be wrong
+
+
+def wrong_array(rng: Rng, array: Any) -> Any:
+    """Return an array that cannot stand for `array`: another shape, dtype, order or kind."""
+    kinds = [
+        lambda: array[:-1].copy(),
+        lambda: np.concatenate((array, array[:1])),
+        lambda: np.concatenate([array] * int(rng.integers(2, 9))),
+        lambda: array[None],
+        lambda: array[..., None],
+        lambda: array.astype(rng.choice(["f2", "c8", "i2", "u4", "u8", "b1", "O", "S4", "M8[s]"])),
+        lambda: array.astype(array.dtype.newbyteorder()),
+        lambda: np.repeat(array, 2, axis=0)[::2],
+        lambda: array[:0].copy(),
+        lambda: array.tolist(),
+        lambda: None,
+        lambda: float(rng.random()),
+        lambda: "array",
+        lambda: np.broadcast_to(array[:1], array.shape),
+        lambda: array[::-1],
+        lambda: np.frombuffer(b"\0" + array.tobytes(), np.uint8)[1:],
+    ]
+    if array.ndim == 2:
+        kinds += [
+            lambda: np.asfortranarray(array),
+            lambda: array[:, :-1].copy(),
+            lambda: array.ravel(),
+            lambda: np.hstack((array, array)),
+        ]
+    return kinds[rng.integers(len(kinds))]()
+
+
+def wrong_index(rng: Rng, array: Any) -> Any:
+    """Return index arrays that point outside, fall, or lie about their length."""
+    bad = array.copy()
+    at = rng.integers(len(bad))
+    info = np.iinfo(bad.dtype)
+    bad[at] = rng.choice([-1, info.max, info.min, int(rng.integers(100, info.max))])
+    return bad
+
+
+def wrong(rng: Rng, name: str, value: Any, optional: bool) -> Any:
+    """Return something that the argument `name` must not accept; the value itself if none fits."""
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind == "i" and name != "lists" and rng.random() < 0.5:
+            return wrong_index(rng, value)
+        bad = wrong_array(rng, value)
+        return value if bad is None and optional else bad
+    if name in ("k", "n_threads", "n_best", "n_rows"):
+        return SIZES[rng.integers(len(SIZES))]
+    if name == "n_cols":
+        return rng.choice([-1, 0, 4, 2**31, 2**62])
+    if name == "cg_steps":
+        return int(rng.choice([-1, -(2**31)]))
+    if name in ("loss", "dtype"):
+        return rng.choice(["", "Ratings", "float16", "\0", "x" * 1000])
+    if name == "csr":
+        return [None, 3, "csr", np.ones((M, N))][rng.integers(4)]
+    if name == "exclude":
+        indptr, indices = value[0]
+        if rng.random() < 0.5:
+            return [(wrong_index(rng, indptr), indices)]
+        return [[(indptr, wrong_index(rng, indices))], [(indptr,)], [value[0]] * 3, 5,
+                [(indptr, indices[::-1])]][rng.integers(5)]  # fmt: skip
+    return value
+
+
+OPTIONAL = {"weights", "item_bias", "candidates", "include"}
+
+
+def one(rng: Rng, entry: str, call: Callable[..., Any], right: Arguments) -> bool:
+    """Try one wrong call; False where the draw changed nothing. AssertionError: accepted."""
+    name = list(right)[rng.integers(len(right))]
+    value = right[name]
+    bad = wrong(rng, name, value, name in OPTIONAL)
+    if bad is value or still_right(entry, name, bad):
+        return False
+    try:
+        call(**{**right, name: bad})
+    except REFUSED:
+        return True
+    raise AssertionError(f"{entry} accepted {name}={bad!r}")
+
+
+def still_right(entry: str, name: str, bad: Any) -> bool:
+    """Tell whether a changed argument is one that the core may take after all."""
+    if entry == "SgdPlan" and name == "k":
+        return type(bad) is int and 1 <= bad <= 2**20
+    if entry == "list_metrics":
+        if name == "k":
+            return type(bad) is int and 1 <= bad < 2**63
+        if name == "lists":  # any width, any ids
+            return isinstance(bad, np.ndarray) and bad.shape[:1] == (M,) and bad.ndim == 2
+        if name == "relevant_indices":  # ids of anything
+            return isinstance(bad, np.ndarray) and bad.shape == (2 * M,) and bad.dtype == np.int32
+    return False
+
+
+def run(n: int, seed: int = 0) -> int:
+    """Try n wrong calls."""
+    rng = np.random.default_rng(seed)
+    tables = [calls(dtype) for dtype in (np.float32, np.float64)]
+    for entries in tables:
+        for call, right in entries.values():
+            call(**right)  # it is the change that is refused
+    tried = 0
+    while tried < n:
+        entries = tables[rng.integers(2)]
+        entry = list(entries)[rng.integers(len(entries))]
+        tried += one(rng, entry, *entries[entry])
+    return tried
