@@ -84,7 +84,7 @@ def calls(dtype: Any) -> dict[str, tuple[Callable[..., Any], Arguments]]:
 def wrong_array(rng: Rng, array: Any) -> Any:
     """Return an array that cannot stand for `array`: another shape, dtype, order or kind."""
     kinds = [
-        lambda: array[:-1].copy(),
+        array[:-1].copy,
         lambda: np.concatenate((array, array[:1])),
         lambda: np.concatenate([array] * int(rng.integers(2, 9))),
         lambda: array[None],
@@ -92,8 +92,8 @@ def wrong_array(rng: Rng, array: Any) -> Any:
         lambda: array.astype(rng.choice(["f2", "c8", "i2", "u4", "u8", "b1", "O", "S4", "M8[s]"])),
         lambda: array.astype(array.dtype.newbyteorder()),
         lambda: np.repeat(array, 2, axis=0)[::2],
-        lambda: array[:0].copy(),
-        lambda: array.tolist(),
+        array[:0].copy,
+        array.tolist,
         lambda: None,
         lambda: float(rng.random()),
         lambda: "array",
@@ -104,8 +104,8 @@ def wrong_array(rng: Rng, array: Any) -> Any:
     if array.ndim == 2:
         kinds += [
             lambda: np.asfortranarray(array),
-            lambda: array[:, :-1].copy(),
-            lambda: array.ravel(),
+            array[:, :-1].copy,
+            array.ravel,
             lambda: np.hstack((array, array)),
         ]
     return kinds[rng.integers(len(kinds))]()

@@ -39,7 +39,8 @@ def main() -> None:
             faulthandler.dump_traceback_later(PATIENCE, exit=True)  # a hang
             tried += target(min(PIECE, wanted - tried), args.seed + tried)
         faulthandler.cancel_dump_traceback_later()
-        print(f"{name}: {tried} bad inputs refused, {time.perf_counter() - start:.0f} s", flush=True)
+        seconds = time.perf_counter() - start
+        print(f"{name}: {tried} bad inputs, {seconds:.0f} s", flush=True)
         total += tried
     print(f"{total} in all: none crashed, hung or was taken for good")
 

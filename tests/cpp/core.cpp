@@ -1,0 +1,258 @@
+// The core alone, without Python: every instruction set that this processor has, both element types,
+// one thread and several. Built and run by run.sh, under sanitizers and emulators too.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "matfac/als.hpp"
+#include "matfac/evaluate.hpp"
+#include "matfac/kernels.hpp"
+#include "matfac/rng.hpp"
+#include "matfac/sgd.hpp"
+#include "matfac/topk.hpp"
+#include "matfac/transpose.hpp"
+
+namespace {
+
+using namespace matfac;
+
+int checks = 0, failures = 0;
+
+void check(bool holds, const std::string& what) {
+    ++checks;
+    if (holds) return;
+    ++failures;
+    std::printf("FAILED: %s\n", what.c_str());
+}
+
+// Random ratings with an empty row.
+template <class T>
+struct Ratings {
+    std::int64_t m, n;
+    std::vector<std::int64_t> indptr{0};
+    std::vector<std::int32_t> indices;
+    std::vector<T> values;
+
+    Ratings(std::int64_t rows, std::int64_t columns) : m(rows), n(columns) {
+        Stream stream(keyed(1, 2));
+        for (std::int64_t u = 0; u < m; ++u) {
+            for (std::int64_t i = 0; i < n && u != m / 2; ++i)
+                if (stream.below(4) == 0) {
+                    indices.push_back(static_cast<std::int32_t>(i));
+                    values.push_back(static_cast<T>(1 + stream.below(5)));
+                }
+            indptr.push_back(static_cast<std::int64_t>(indices.size()));
+        }
+    }
+    CsrView<T> view() const {
+        return {m, n, indptr.data(), indices.data(), values.data(), nullptr};
+    }
+};
+
+template <class T>
+struct Table {
+    TableView<T> view;
+    Buffer<T> data;
+
+    Table(std::int64_t n, std::int64_t k, std::uint64_t seed)
+        : data(static_cast<std::size_t>(n * padded(k))) {
+        view = {n, k, padded(k), data.data()};
+        Stream stream(keyed(seed, 7));
+        for (std::int64_t i = 0; i < n; ++i)
+            for (std::int64_t j = 0; j < k; ++j)
+                view.row(i)[j] = static_cast<T>(stream.below(2001)) / T(1000) - T(1);
+    }
+    std::vector<T> copy() const { return {data.data(), data.data() + data.size()}; }
+};
+
+// The ridge solution of one row, by Gauss's elimination in double.
+template <class T>
+std::vector<double> solved(const Ratings<T>& r, const Table<T>& items, std::int64_t u, double ridge) {
+    const auto k = static_cast<std::size_t>(items.view.k);
+    std::vector<std::vector<double>> a(k, std::vector<double>(k + 1, 0.0));
+    for (std::size_t i = 0; i < k; ++i) a[i][i] = ridge;
+    for (auto e = static_cast<std::size_t>(r.indptr[static_cast<std::size_t>(u)]);
+         e < static_cast<std::size_t>(r.indptr[static_cast<std::size_t>(u) + 1]); ++e) {
+        const T* y = items.view.row(r.indices[e]);
+        for (std::size_t i = 0; i < k; ++i) {
+            for (std::size_t j = 0; j < k; ++j)
+                a[i][j] += static_cast<double>(y[i]) * static_cast<double>(y[j]);
+            a[i][k] += static_cast<double>(y[i]) * static_cast<double>(r.values[e]);
+        }
+    }
+    for (std::size_t p = 0; p < k; ++p)
+        for (std::size_t i = 0; i < k; ++i) {
+            if (i == p) continue;
+            const double f = a[i][p] / a[p][p];
+            for (std::size_t j = p; j <= k; ++j) a[i][j] -= f * a[p][j];
+        }
+    std::vector<double> x(k);
+    for (std::size_t i = 0; i < k; ++i) x[i] = a[i][k] / a[i][i];
+    return x;
+}
+
+template <class T>
+void test_half_sweep(const std::string& name, std::int64_t k) {
+    const Ratings<T> r(60, 45);
+    const std::vector<T> ridge(60, T(0.5));
+    const double tolerance = sizeof(T) == 4 ? 2e-3 : 1e-9;
+    for (const Loss loss : {Loss::ratings, Loss::ials, Loss::hu})
+        for (const int steps : {0, 3}) {
+            std::vector<T> first;
+            for (const int threads : {1, 3}) {
+                Table<T> items(45, k, 1), users(60, k, 2);
+                HalfSweep<T> sweep;
+                sweep.ratings = r.view();
+                sweep.loss = loss;
+                sweep.alpha = 0.1;
+                sweep.fixed = items.view;
+                sweep.solved = users.view;
+                sweep.ridge = ridge.data();
+                sweep.cg_steps = steps;
+                sweep.n_threads = threads;
+                Control control;
+                const SweepResult result = run_half_sweep(sweep, BlasTable{}, control);
+                check(result.completed && std::isfinite(result.value), name + " half sweep ends");
+                if (threads == 1)
+                    first = users.copy();
+                else
+                    check(first == users.copy(), name + " half sweep: bits for 3 threads as for 1");
+                if (loss != Loss::ratings || steps != 0) continue;
+                for (std::int64_t u = 0; u < 60; ++u) {
+                    const auto x = solved(r, items, u, 0.5);
+                    for (std::int64_t j = 0; j < k; ++j)
+                        check(std::abs(static_cast<double>(users.view.row(u)[j]) -
+                                       (u == 30 ? 0.0 : x[static_cast<std::size_t>(j)])) < tolerance,
+                              name + " half sweep solves row " + std::to_string(u));
+                }
+            }
+        }
+}
+
+template <class T>
+void test_sgd(const std::string& name, std::int64_t k) {
+    const Ratings<T> r(300, 200);
+    std::vector<T> first;
+    for (const bool deterministic : {true, false})
+        for (const int threads : {1, 3}) {
+            Control control;
+            const SgdPlan<T> plan(r.view(), padded(k), 5, threads, control);
+            Table<T> users(300, k, 1), items(200, k, 2);
+            std::vector<SgdRow<T>> user_rows(300, {T(0), T(100), T(0.01), T(0)});
+            std::vector<SgdRow<T>> item_rows(200, {T(0), T(100), T(0.01), T(0)});
+            SgdModel<T> model;
+            model.users = users.view;
+            model.items = items.view;
+            model.user_rows = user_rows.data();
+            model.item_rows = item_rows.data();
+            model.mean = T(3);
+            model.rate = T(1);
+            double before = 0, loss = 0;
+            for (std::uint64_t epoch = 0; epoch < 5; ++epoch) {
+                loss = run_sgd_epoch(plan, model, epoch, deterministic, 1e30, threads, control).loss;
+                if (epoch == 0) before = loss;
+            }
+            check(loss < before, name + " sgd lowers the loss");
+            if (deterministic && threads == 1) first = users.copy();
+            if (deterministic && threads == 3)
+                check(first == users.copy(), name + " sgd: bits for 3 threads as for 1");
+            const EpochResult cut = run_sgd_epoch(plan, model, 5, true, 1e-3, threads, control);
+            check(!cut.completed && cut.loss > 1e-3, name + " sgd stops past the limit");
+        }
+}
+
+template <class T>
+void test_top_k(const std::string& name, std::int64_t k) {
+    const Table<T> users(70, k, 1), items(500, k, 2);
+    Scoring<T> query;
+    query.queries = {70, k, padded(k), users.view.data};
+    query.items = {500, k, padded(k), items.view.data};
+    query.n_threads = 3;
+    std::vector<std::int32_t> ids(70 * 10);
+    std::vector<T> scores(70 * 10);
+    Control control;
+    run_top_k(query, ItemLists{}, 10, ids.data(), scores.data(), control);
+    for (std::size_t u = 0; u < 70; ++u) {
+        std::vector<double> all;
+        for (std::int64_t i = 0; i < 500; ++i) {
+            double s = 0;
+            for (std::int64_t j = 0; j < k; ++j)
+                s += static_cast<double>(users.view.row(static_cast<std::int64_t>(u))[j]) *
+                     static_cast<double>(items.view.row(i)[j]);
+            all.push_back(s);
+        }
+        std::sort(all.begin(), all.end(), [](double a, double b) { return a > b; });
+        for (std::size_t j = 0; j < 10; ++j)
+            check(std::abs(all[j] - static_cast<double>(scores[u * 10 + j])) < 1e-3,
+                  name + " top k is the best k");
+    }
+}
+
+template <class T>
+void test_transpose(const std::string& name) {
+    const Ratings<T> r(300, 200);
+    const auto nnz = r.indices.size();
+    for (const int threads : {1, 3}) {
+        std::vector<std::int64_t> indptr(201), back_indptr(301);
+        std::vector<std::int32_t> indices(nnz), back_indices(nnz);
+        std::vector<T> values(nnz), back_values(nnz);
+        Control control;
+        transpose(r.view(), indptr.data(), indices.data(), values.data(), static_cast<T*>(nullptr),
+                  threads, control);
+        const CsrView<T> turned{200, 300, indptr.data(), indices.data(), values.data(), nullptr};
+        transpose(turned, back_indptr.data(), back_indices.data(), back_values.data(),
+                  static_cast<T*>(nullptr), threads, control);
+        check(back_indptr == r.indptr && back_indices == r.indices && back_values == r.values,
+              name + " transposed twice is itself");
+    }
+}
+
+void test_interrupt(const std::string& name) {
+    const Ratings<float> r(3000, 200);
+    Table<float> items(200, 64, 1), users(3000, 64, 2);
+    const std::vector<float> ridge(3000, 0.5F);
+    HalfSweep<float> sweep;
+    sweep.ratings = r.view();
+    sweep.fixed = items.view;
+    sweep.solved = users.view;
+    sweep.ridge = ridge.data();
+    sweep.n_threads = 3;
+    Control control;
+    control.interrupted = [] { return true; };
+    for (int i = 0; i < 1000 && !control.stop; ++i)
+        run_half_sweep(sweep, BlasTable{}, control);
+    check(control.stop && !run_half_sweep(sweep, BlasTable{}, control).completed,
+          name + " an interrupt stops the sweep");
+}
+
+template <class T>
+void test_all(const std::string& name) {
+    for (const std::int64_t k : {1, 15, 16, 33, 130}) {
+        test_half_sweep<T>(name, k);
+        test_sgd<T>(name, k);
+        test_top_k<T>(name, k);
+    }
+    test_transpose<T>(name);
+}
+
+}  // namespace
+
+int main() {
+    for (const Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512}) {
+        if (!isa_available(isa)) {
+            std::printf("%s: not here\n", isa_name(isa));
+            continue;
+        }
+        use_isa(isa);
+        const int before = checks;
+        test_all<float>(std::string(isa_name(isa)) + " float32");
+        test_all<double>(std::string(isa_name(isa)) + " float64");
+        test_interrupt(isa_name(isa));
+        std::printf("%s: %d checks\n", isa_name(isa), checks - before);
+    }
+    std::printf("%d checks, %d failures\n", checks, failures);
+    return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

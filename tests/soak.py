@@ -1,0 +1,144 @@
+"""Random fits, fold-ins, saves, loads, kills and interrupts: `python tests/soak.py --minutes 30`.
+
+Fails at the first wrong result, and at the end if memory grew by 2 % or more since the first tenth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import tempfile
+import threading
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.exceptions import ConvergenceWarning
+
+from matfac import ConvergenceError, ExplicitMF, ImplicitMF, load
+
+KINDS: list[tuple[Any, dict[str, Any]]] = [
+    (ExplicitMF, {}),
+    (ExplicitMF, {"cg_steps": None, "dtype": "float64"}),
+    (ExplicitMF, {"solver": "sgd", "deterministic": True}),
+    (ExplicitMF, {"solver": "sgd", "learning_rate": 100.0}),
+    (ExplicitMF, {"nonnegative": True}),
+    (ImplicitMF, {"alpha0": 0.1}),
+    (ImplicitMF, {"alpha": 3.0, "reg": 0.5}),
+]
+
+
+def resident() -> int:
+    """Return this process's resident memory in KiB."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+
+
+def ratings(rng: np.random.Generator) -> sp.csr_array:
+    m, n = (int(x) for x in rng.integers(20, 2000, 2))
+    density = min(1.0, 40 / n)
+    X = sp.random_array((m, n), density=density, rng=rng, format="csr")
+    X.data = np.ceil(5 * X.data)
+    return X
+
+
+def fit(rng: np.random.Generator, X: sp.csr_array, **more: Any) -> Any:
+    cls, parameters = KINDS[rng.integers(len(KINDS))]
+    given = {
+        "n_factors": int(rng.integers(1, 40)),
+        "n_iter": int(rng.integers(1, 8)),
+        "random_state": int(rng.integers(99)),
+        "n_threads": int(rng.integers(1, 3)),
+    }
+    return cls(**{**given, **parameters, **more})
+
+
+def finite(model: Any) -> None:
+    for name in ("user_factors_", "item_factors_", "user_bias_", "item_bias_"):
+        value = getattr(model, name)
+        assert value is None or np.isfinite(value).all(), name
+
+
+def serve(rng: np.random.Generator, X: sp.csr_array, folder: Path) -> None:
+    """Fit, fold in, save, load: the loaded model answers as the fitted one."""
+    model = fit(rng, X).fit(X)
+    finite(model)
+    assert np.isfinite(model.transform(X[:20])).all()
+    path = folder / "model"
+    model.save(path)
+    again = load(path)
+    users = rng.integers(X.shape[0], size=5)
+    for a, b in zip(model.recommend(users, k=3), again.recommend(users, k=3), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def interrupt(rng: np.random.Generator, X: sp.csr_array, folder: Path) -> None:
+    """Ctrl-C at a random moment: the model is whole, or there is none."""
+    model = fit(rng, X, n_iter=1000)
+    timer = threading.Timer(rng.uniform(0, 0.3), os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        model.fit(X)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        pass
+    timer.join()
+    if hasattr(model, "user_factors_"):
+        finite(model)
+        assert len(model.history_) == model.n_iter_
+
+
+def kill(rng: np.random.Generator, X: sp.csr_array, folder: Path) -> None:
+    """Kill -9 at a random moment: the fit goes on, to the same bits."""
+    kw: dict[str, Any] = {"n_factors": 8, "n_iter": 6, "random_state": 0, "n_threads": 1}
+    kw |= {"solver": "sgd", "deterministic": True} if rng.random() < 0.5 else {}
+    path = folder / "run"
+    child = os.fork()
+    if child == 0:
+        ExplicitMF(**kw).fit(X, checkpoint=path)
+        os._exit(0)
+    time.sleep(rng.uniform(0, 0.2))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    resumed = ExplicitMF(**kw).fit(X, checkpoint=path, resume=True).item_factors_
+    path.unlink(missing_ok=True)
+    whole = ExplicitMF(**kw).fit(X)
+    np.testing.assert_array_equal(resumed, whole.item_factors_)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    args = parser.parse_args()
+    print(f"seed {args.seed}", flush=True)
+    warnings.simplefilter("error")
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    rng = np.random.default_rng(args.seed)
+    done: Counter[str] = Counter()
+    start, first = time.monotonic(), 0
+    with tempfile.TemporaryDirectory() as name:
+        while (passed := time.monotonic() - start) < 60 * args.minutes:
+            work = (serve, serve, interrupt, kill)[rng.integers(4)]
+            try:
+                work(rng, ratings(rng), Path(name))
+            except ConvergenceError:
+                done["clear errors"] += 1
+            done[work.__name__] += 1
+            if not first and passed > 6 * args.minutes:
+                first = resident()
+    last = resident()
+    growth = last / first - 1
+    counts = ", ".join(f"{n} {name}" for name, n in sorted(done.items()))
+    print(f"{counts}; 0 failures; memory {first} to {last} KiB, {growth:+.1%}")
+    if growth >= 0.02:
+        raise SystemExit("memory grew by 2 % or more")
+
+
+if __name__ == "__main__":
+    main()
