@@ -191,7 +191,7 @@ MODELS = {
 def test_objective_falls_every_half_sweep(name: str, settings: dict[str, Any]) -> None:
     model = MODELS[name](dtype="float64", n_iter=8, **settings)
     ratings = model._ratings(PARTS, reset=True)
-    solver = model._make_solver(ratings)
+    solver = model._make_solver(ratings, (None, None), 0)
     values = []
     for _ in range(model.n_iter):
         for side in (0, 1):
