@@ -391,11 +391,9 @@ class FactorModel(Serving, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     def _training(self, ratings: Ratings, X: Any) -> dict[str, Any]:
         """Return what serving needs of the training data: positions, and ids if there were any."""
         known = isinstance(X, Interactions)
-        return {
-            "_seen": (ratings.indptr, ratings.indices),
-            "_user_index": IdIndex(X.user_ids) if known else None,
-            "_item_index": IdIndex(X.item_ids) if known else None,
-        }
+        users, items = (IdIndex(X.user_ids), IdIndex(X.item_ids)) if known else (None, None)
+        seen = (ratings.indptr, ratings.indices)
+        return {"_seen": seen, "_user_index": users, "_item_index": items}
 
     def fit(self, X: Any, y: None = None) -> Self:
         """Fit the model; see the subclass."""
