@@ -81,7 +81,8 @@ private:
     std::size_t thread_elements() const {
         const std::int64_t k = s_.fixed.stride;
         const std::int64_t cg = cg_scratch(k), gram = k * k + 4 * k + 16 + kTile * k;
-        return static_cast<std::size_t>(2 * entry_capacity() + std::max(cg, gram));
+        const std::int64_t dual = dual_scratch(k, longest_dual());
+        return static_cast<std::size_t>(2 * entry_capacity() + std::max({cg, gram, dual}));
     }
     std::int64_t entry_capacity() const { return padded(std::max(longest_cg_, kSegment)); }
     T* thread_scratch(int thread) const {
@@ -299,7 +300,25 @@ private:
         return constant;
     }
 
+    // By the entries' own products where that is less work; false: it is not.
+    bool solve_by_dual(std::int64_t row, int thread, double& value) const {
+        if (s_.descends() || s_.ratings.length(row) > longest_dual()) return false;
+        RowProblem<T> p = problem(row);
+        T* scratch = thread_scratch(thread);
+        double curvature = 0;
+        const double constant =
+            fill(p, s_.ratings.indptr[row], s_.ratings.indptr[row + 1], scratch,
+                 scratch + entry_capacity(), curvature);
+        RowAnswer<T> a = answer(row);
+        if (!kernel_.row_dual(p, a, scratch + 2 * entry_capacity())) return false;
+        value = constant + a.value;
+        return true;
+    }
+    std::int64_t longest_dual() const { return s_.fixed.stride / 2; }
+
     double solve_by_gram(std::int64_t row, int thread) const {
+        double value = 0;
+        if (solve_by_dual(row, thread, value)) return value;
         T* work = thread_scratch(thread) + 2 * entry_capacity();
         begin_system(work);
         RowProblem<T> p = problem(row);

@@ -114,7 +114,7 @@ class ExplicitMF(FitMixin, FactorModel):
     item_bias_ : ndarray of shape (n_items,), or None
     mean_ : float
     rating_range_ : (float, float), or None
-        Lowest and highest rating of X; None for a model from a file that does not hold it.
+        Lowest and highest rating of the X of `fit`; None in a model from a file without them.
     components_ : ndarray of shape (n_components, n_items)
         `item_factors_` transposed and, with biases, a row of ones.
     user_feature_factors_, item_feature_factors_ : ndarray of shape (n_features, n_factors), or None

@@ -92,6 +92,9 @@ struct KernelTable {
     void (*row_gram)(const RowProblem<T>&, std::int64_t begin, std::int64_t end, T* gram,
                      T* moments, T* scratch);
     void (*row_solve)(const RowProblem<T>&, T* gram, T* moments, RowAnswer<T>&);
+    // Or, for a row of fewer entries than factors, by the matrix of the entries' products. False,
+    // and nothing done, where the ridge is too small for it. scratch: dual_scratch elements.
+    bool (*row_dual)(const RowProblem<T>&, RowAnswer<T>&, T* scratch);
     // Or descend along the coordinates from the warm start, at most `passes` times, until a pass
     // moves x by less than `tolerance` of its size (squared). The value leaves the lasso part out.
     void (*row_descend)(const RowProblem<T>&, T* gram, T* moments, RowAnswer<T>&, int passes,
@@ -137,6 +140,10 @@ constexpr std::int64_t kTile = 64;  // rows gathered at a time
 constexpr std::int64_t kCgTile(std::int64_t stride) { return (std::int64_t{1} << 17) / stride; }
 constexpr std::int64_t cg_scratch(std::int64_t stride) {
     return 5 * stride + (kCgTile(stride) + kLanes) * stride;
+}
+
+constexpr std::int64_t dual_scratch(std::int64_t stride, std::int64_t n) {
+    return stride + padded(n) * (4 + padded(n) + stride);
 }
 
 enum class Isa { baseline, avx2, avx512 };
