@@ -203,6 +203,7 @@ def test_a_later_divergence_returns_to_the_last_good_epoch() -> None:
 
         limit = 100.0
         step_factor = 1.0
+        needs_finish = False
 
         def __init__(self) -> None:
             self.tables = {"x": np.array([64.0])}

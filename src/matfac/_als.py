@@ -128,6 +128,8 @@ class AlsSolver:
             for f, ridge, r in zip(features, self._ridges, (self._users, self._items), strict=True)
         )
         self.feature_weights: list[FeatureWeights | None] = [None, None]
+        # The maps lie in the basis of the half sweep that they were fitted for.
+        self.needs_finish = any(of_side is not None for of_side in self._maps)
         self._counts = tuple(r.row_sums.astype(dtype) for r in (self._users, self._items))
         self._weight = float(np.sum(self._counts[0], dtype=np.float64))
 

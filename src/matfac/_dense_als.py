@@ -32,6 +32,7 @@ class DenseAls:
         n_threads: int,
     ) -> None:
         self.step_factor = 0.0
+        self.needs_finish = False
         self.k = start[0].shape[1]
         self.objective = Objective("ratings", reg, reg_exponent)
         self.nonnegative = nonnegative

@@ -32,6 +32,7 @@ class Solver(Protocol):
     tables: dict[str, Floats]  # all that an epoch changes
     limit: float  # an objective above it is a divergence
     step_factor: float  # its steps are multiplied with it; 0: there are none to shrink
+    needs_finish: bool  # without `finish` its tables are no model: after Ctrl-C too
 
     def epoch(self, number: int) -> Record:
         """Run epoch `number` (from 0) and return its figures, ``objective`` among them."""
@@ -148,6 +149,8 @@ def run(solver: Solver, schedule: Schedule, owner: str) -> Outcome:
             schedule.keeper.keep(run_.state(), solver.tables, now=True)
         run_.return_to_best()
         outcome.objective = history[outcome.n_iter - 1]["objective"]
+        if solver.needs_finish:
+            outcome.objective = solver.finish()
         outcome.interrupted = True
     finally:
         run_.bar.close()

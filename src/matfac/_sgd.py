@@ -67,6 +67,7 @@ class SgdSolver:
         self.k = k
         self.feature_weights: list[FeatureWeights | None] = [None, None]
         self.learning_rate = learning_rate
+        self.needs_finish = False
         self.step_factor = 1.0
         self.n_iter = n_iter
         self.fit_bias = fit_bias
