@@ -34,7 +34,7 @@ def make_plan(csr: Csr, k: int, seed: int, n_threads: int) -> Plan:
     return _core.SgdPlanFloat64(csr, k, seed, n_threads)
 
 
-def _annealed(progress: float) -> float:
+def annealed(progress: float) -> float:
     """Return the share of the learning rate at a share of the epochs."""
     return LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * progress))
 
@@ -111,7 +111,7 @@ class SgdSolver:
             user_rows=self.tables["user_rows"],
             item_rows=self.tables["item_rows"],
             mean=self.objective.mean,
-            rate=self.learning_rate * _annealed(number / self.n_iter),
+            rate=self.learning_rate * annealed(number / self.n_iter),
             bias_rate=self._scale,
             bias=self.fit_bias,
             nonnegative=self.objective.nonnegative,
