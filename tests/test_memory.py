@@ -14,7 +14,7 @@ FIT = """
 import sys
 import numpy as np
 import scipy.sparse as sp
-from matfac import ExplicitMF, ImplicitMF
+from matfac import ExplicitMF, ImplicitMF, RankingMF
 
 def memory(name):
     with open("/proc/self/status") as file:
@@ -50,6 +50,7 @@ print(memory("VmHWM") - before + stored, model.estimate_memory(m, n, m * each).t
         "ExplicitMF(n_factors=64, n_iter=2, solver='sgd')",
         "ImplicitMF(n_factors=64, n_iter=2)",
         "ImplicitMF(n_factors=128, n_iter=2, alpha=10.0, reg=1.0)",
+        "RankingMF(n_factors=64, n_iter=1)",
     ],
 )
 def test_the_peak_of_a_fit_is_the_estimate(model: str) -> None:

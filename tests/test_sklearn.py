@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import matfac
-from matfac import ExplicitMF, ImplicitMF, LowRankMF, RatingRegressor
+from matfac import ExplicitMF, ImplicitMF, LowRankMF, RankingMF, RatingRegressor
 
 ONE_NUMBER_PER_ROW = "predict answers users x items: the check wants one number per row"
 
@@ -24,6 +24,9 @@ ESTIMATORS = [
     ImplicitMF(n_factors=3, n_iter=5, alpha=10.0, reg=1.0),
     LowRankMF(n_factors=2),
     LowRankMF(n_factors=1, nonnegative=True),
+    RankingMF(n_factors=3, n_iter=5),
+    RankingMF(n_factors=3, n_iter=5, loss="warp", deterministic=True),
+    RankingMF(n_factors=3, n_iter=5, loss="logistic", dtype="float64"),
 ]
 
 
@@ -110,3 +113,4 @@ def test_no_default_score_on_a_matrix() -> None:
     """A score that folds users in from the entries it is scored on would always ask for more."""
     assert not hasattr(matfac.ExplicitMF(), "score")
     assert not hasattr(matfac.ImplicitMF(), "score")
+    assert not hasattr(matfac.RankingMF(), "score")

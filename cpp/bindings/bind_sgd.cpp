@@ -5,16 +5,6 @@ namespace matfac::bindings {
 
 namespace {
 
-// SgdRow as four columns, so that Python sees bias, gradient sum and decay as one array.
-template <class T>
-SgdRow<T>* rows_of(Array<T>& array, std::int64_t n, const char* argument) {
-    static_assert(sizeof(SgdRow<T>) == 4 * sizeof(T));
-    if (array.ndim() != 2 || array.shape(0) != n || array.shape(1) != 4)
-        refuse(argument, "must be " + std::to_string(n) + " x 4");
-    check_aligned(array, argument);
-    return reinterpret_cast<SgdRow<T>*>(array.mutable_data());
-}
-
 template <class T>
 SgdPlan<T> make_plan(const Csr<T>& csr, std::int64_t k, std::uint64_t seed, int n_threads) {
     check_factors(k);

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "matfac/kernels.hpp"
 #include "matfac/parallel.hpp"
 #include "matfac/views.hpp"
 
@@ -77,6 +78,16 @@ template <class T>
 TableView<T> mutable_table_of(Array<T>& array, std::int64_t k, const char* argument) {
     check_table(array, k, argument);
     return {array.shape(0), k, array.shape(1), array.mutable_data()};
+}
+
+// SgdRow as four columns, so that Python sees bias, gradient sum and decay as one array.
+template <class T>
+SgdRow<T>* rows_of(Array<T>& array, std::int64_t n, const char* argument) {
+    static_assert(sizeof(SgdRow<T>) == 4 * sizeof(T));
+    if (array.ndim() != 2 || array.shape(0) != n || array.shape(1) != 4)
+        refuse(argument, "must be " + std::to_string(n) + " x 4");
+    check_aligned(array, argument);
+    return reinterpret_cast<SgdRow<T>*>(array.mutable_data());
 }
 
 inline void check_rows(std::int64_t found, std::int64_t wanted, const char* argument) {

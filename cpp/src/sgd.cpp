@@ -1,50 +1,9 @@
 #include "matfac/sgd.hpp"
 
 #include <atomic>
-#include <numeric>
 #include <thread>
 
-#include "matfac/rng.hpp"
-
 namespace matfac {
-
-namespace {
-
-// The order of an epoch's blocks: in each stratum every user band meets a different item band.
-class Strata {
-public:
-    Strata(std::int64_t bands, std::uint64_t seed, std::uint64_t epoch)
-        : bands_(bands), items_(static_cast<std::size_t>(bands)),
-          shift_(static_cast<std::size_t>(bands)) {
-        std::iota(items_.begin(), items_.end(), std::int64_t{0});
-        std::iota(shift_.begin(), shift_.end(), std::int64_t{0});
-        Stream stream(keyed(seed, 3, epoch));
-        shuffle(items_.data(), bands, stream);
-        shuffle(shift_.data(), bands, stream);
-    }
-    std::int64_t item_band(std::int64_t stratum, std::int64_t user_band) const {
-        return items_[(user_band + shift_[stratum]) % bands_];
-    }
-
-private:
-    std::int64_t bands_;
-    std::vector<std::int64_t> items_, shift_;
-};
-
-// The block with this epoch's walk over it.
-template <class T>
-SgdBlock<T> walked(const SgdPlan<T>& plan, std::int64_t user_band, std::int64_t item_band,
-                   std::uint64_t epoch) {
-    SgdBlock<T> block = plan.block(user_band, item_band);
-    if (block.n_runs == 0) return block;
-    const auto number = static_cast<std::uint64_t>(user_band * plan.bands() + item_band);
-    Stream stream(keyed(plan.seed(), epoch + 4, number));
-    block.first_run = stream.below(static_cast<std::uint32_t>(block.n_runs));
-    block.entry_shift = static_cast<std::uint32_t>(stream() >> 32);
-    return block;
-}
-
-}  // namespace
 
 template <class T>
 EpochResult run_sgd_epoch(const SgdPlan<T>& plan, const SgdModel<T>& model, std::uint64_t epoch,
@@ -68,7 +27,7 @@ EpochResult run_sgd_epoch(const SgdPlan<T>& plan, const SgdModel<T>& model, std:
             if (control.stop || diverged) return;
             std::this_thread::yield();
         }
-        const SgdBlock<T> block = walked(plan, user_band, item_band, epoch);
+        const SgdBlock<T> block = plan.walked(user_band, item_band, epoch);
         if (block.n_runs > 0 && !diverged.load(std::memory_order_relaxed)) {
             losses[chunk] = kernel.sgd_block(block, model);
             // A hair above the limit, so that the order of this sum decides nothing.
@@ -92,7 +51,7 @@ void visits(const SgdPlan<T>& plan, std::uint64_t epoch, std::int32_t* users,
     for (std::int64_t chunk = 0; chunk < plan.bands() * plan.bands(); ++chunk) {
         const std::int64_t user_band = chunk % plan.bands();
         const SgdBlock<T> block =
-            walked(plan, user_band, strata.item_band(chunk / plan.bands(), user_band), epoch);
+            plan.walked(user_band, strata.item_band(chunk / plan.bands(), user_band), epoch);
         for (std::int64_t i = 0; i < block.n_runs; ++i) {
             const std::int64_t run = (block.first_run + i) % block.n_runs;
             const std::int64_t begin = block.start[run], n = block.start[run + 1] - begin;

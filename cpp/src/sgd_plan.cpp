@@ -10,12 +10,12 @@ namespace matfac {
 namespace {
 
 constexpr std::int64_t kMaxBands = 256;  // item_band_ is one byte
-constexpr std::int64_t kBandBytes = 512 << 10;
 constexpr double kMostEntries = 500e3;  // of a block: so much work passes before Ctrl-C is seen
 
 // Bands by the cache, but no fewer than give many threads work, nor so many that blocks are tiny.
-std::int64_t choose_bands(std::int64_t n_items, std::int64_t nnz, std::int64_t row_bytes) {
-    const std::int64_t by_cache = (n_items * row_bytes + kBandBytes - 1) / kBandBytes;
+std::int64_t choose_bands(std::int64_t n_items, std::int64_t nnz, std::int64_t row_bytes,
+                          std::int64_t band_bytes) {
+    const std::int64_t by_cache = (n_items * row_bytes + band_bytes - 1) / band_bytes;
     const auto by_work = static_cast<std::int64_t>(std::sqrt(static_cast<double>(nnz) / 1000.0));
     const auto by_patience =
         static_cast<std::int64_t>(std::sqrt(static_cast<double>(nnz) / kMostEntries)) + 1;
@@ -48,14 +48,15 @@ std::vector<std::int32_t> shuffled(std::int64_t n, std::uint64_t key, std::int64
 
 template <class T>
 SgdPlan<T>::SgdPlan(const CsrView<T>& ratings, std::int64_t factor_stride, std::uint64_t seed,
-                    int n_threads, Control& control)
+                    int n_threads, Control& control, std::int64_t band_bytes,
+                    bool equal_items)
     : n_users_(ratings.n_rows),
       n_items_(ratings.n_cols),
       nnz_(ratings.nnz()),
       bands_(choose_bands(ratings.n_cols, ratings.nnz(),
-                          factor_stride * static_cast<std::int64_t>(sizeof(T)))),
+                          factor_stride * static_cast<std::int64_t>(sizeof(T)), band_bytes)),
       seed_(seed) {
-    deal(ratings, control);
+    deal(ratings, equal_items, control);
     if (control.stop) return;
     const std::int64_t blocks = bands_ * bands_;
     block_runs_.assign(static_cast<std::size_t>(blocks + 1), 0);
@@ -69,23 +70,25 @@ SgdPlan<T>::SgdPlan(const CsrView<T>& ratings, std::int64_t factor_stride, std::
     run_user_ = Buffer<std::int32_t>(static_cast<std::size_t>(block_runs_[blocks]));
     run_start_ = Buffer<std::int64_t>(static_cast<std::size_t>(block_runs_[blocks] + 1));
     item_ = Buffer<std::int32_t>(static_cast<std::size_t>(nnz_));
-    value_ = Buffer<T>(static_cast<std::size_t>(nnz_));
+    if (ratings.values != nullptr) value_ = Buffer<T>(static_cast<std::size_t>(nnz_));
     if (ratings.weights != nullptr) weight_ = Buffer<T>(static_cast<std::size_t>(nnz_));
     run_start_[block_runs_[blocks]] = nnz_;
     for_chunks(n_threads, bands_, control, [&](std::int64_t band, int) { fill(ratings, band); });
 }
 
 template <class T>
-void SgdPlan<T>::deal(const CsrView<T>& ratings, Control& control) {
+void SgdPlan<T>::deal(const CsrView<T>& ratings, bool equal_items, Control& control) {
     users_ = shuffled(
         n_users_, keyed(seed_, 1), nnz_, bands_,
         [&](std::int64_t u) { return ratings.length(u); }, user_bands_);
-    std::vector<std::int64_t> counts(static_cast<std::size_t>(n_items_), 0), bounds;
-    for (std::int64_t u = 0; u < n_users_ && !control.stopped(0); ++u)
+    std::vector<std::int64_t> counts(static_cast<std::size_t>(n_items_), equal_items ? 1 : 0);
+    std::vector<std::int64_t> bounds;
+    for (std::int64_t u = 0; !equal_items && u < n_users_ && !control.stopped(0); ++u)
         for (std::int64_t e = ratings.indptr[u]; e < ratings.indptr[u + 1]; ++e)
             ++counts[ratings.indices[e]];
     const auto items = shuffled(
-        n_items_, keyed(seed_, 2), nnz_, bands_, [&](std::int64_t i) { return counts[i]; }, bounds);
+        n_items_, keyed(seed_, 2), equal_items ? n_items_ : nnz_, bands_,
+        [&](std::int64_t i) { return counts[i]; }, bounds);
     item_band_.resize(static_cast<std::size_t>(n_items_));
     for (std::int64_t band = 0; band < bands_; ++band)
         for (std::int64_t i = bounds[band]; i < bounds[band + 1]; ++i)
@@ -129,7 +132,7 @@ void SgdPlan<T>::fill(const CsrView<T>& ratings, std::int64_t user_band) {
             }
             const std::int64_t at = entry[band]++;
             item_[at] = ratings.indices[e];
-            value_[at] = ratings.values != nullptr ? ratings.values[e] : T(1);
+            if (ratings.values != nullptr) value_[at] = ratings.values[e];
             if (ratings.weights != nullptr) weight_[at] = ratings.weights[e];
         }
     }
@@ -146,6 +149,28 @@ SgdBlock<T> SgdPlan<T>::block(std::int64_t user_band, std::int64_t item_band) co
     block.value = value_.data();
     block.weight = weight_.data();
     return block;
+}
+
+template <class T>
+SgdBlock<T> SgdPlan<T>::walked(std::int64_t user_band, std::int64_t item_band,
+                               std::uint64_t epoch) const {
+    SgdBlock<T> result = block(user_band, item_band);
+    if (result.n_runs == 0) return result;
+    Stream stream(keyed(seed_, epoch + 4, static_cast<std::uint64_t>(user_band * bands_ + item_band)));
+    result.first_run = stream.below(static_cast<std::uint32_t>(result.n_runs));
+    result.entry_shift = static_cast<std::uint32_t>(stream() >> 32);
+    return result;
+}
+
+Strata::Strata(std::int64_t bands, std::uint64_t seed, std::uint64_t epoch)
+    : bands_(bands),
+      items_(static_cast<std::size_t>(bands)),
+      shift_(static_cast<std::size_t>(bands)) {
+    std::iota(items_.begin(), items_.end(), std::int64_t{0});
+    std::iota(shift_.begin(), shift_.end(), std::int64_t{0});
+    Stream stream(keyed(seed, 3, epoch));
+    shuffle(items_.data(), bands, stream);
+    shuffle(shift_.data(), bands, stream);
 }
 
 template class SgdPlan<float>;

@@ -18,6 +18,7 @@ from matfac.interactions import Interactions
 from matfac.lowrank import LowRankMF
 from matfac.pairs import RatingRegressor
 from matfac.parameters import parameters_from
+from matfac.ranking import RankingMF
 from matfac.tuning import tune
 from matfac.weighting import time_decay
 
@@ -31,6 +32,7 @@ __all__ = [
     "ImplicitMF",
     "Interactions",
     "LowRankMF",
+    "RankingMF",
     "RatingRegressor",
     "TuneResult",
     "__version__",

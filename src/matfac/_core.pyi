@@ -153,6 +153,68 @@ class SgdPlanFloat64:
         n_threads: int,
     ) -> float: ...
 
+class PairwisePlanFloat32:
+    def __init__(
+        self, csr: CsrFloat32, k: int, seed: int, by_popularity: bool, n_threads: int
+    ) -> None: ...
+    def samples(self, number: int, negatives: int) -> tuple[I32, I32, I32]: ...
+    def epoch(
+        self,
+        *,
+        k: int,
+        users: F32,
+        items: F32,
+        user_rows: F32,
+        item_rows: F32,
+        mean: float,
+        loss: str,
+        negatives: int,
+        rate: float,
+        bias: bool,
+        number: int,
+        deterministic: bool,
+        n_threads: int,
+    ) -> tuple[float, int]: ...
+
+class PairwisePlanFloat64:
+    def __init__(
+        self, csr: CsrFloat64, k: int, seed: int, by_popularity: bool, n_threads: int
+    ) -> None: ...
+    def samples(self, number: int, negatives: int) -> tuple[I32, I32, I32]: ...
+    def epoch(
+        self,
+        *,
+        k: int,
+        users: F64,
+        items: F64,
+        user_rows: F64,
+        item_rows: F64,
+        mean: float,
+        loss: str,
+        negatives: int,
+        rate: float,
+        bias: bool,
+        number: int,
+        deterministic: bool,
+        n_threads: int,
+    ) -> tuple[float, int]: ...
+
+def pairwise_fold_in(
+    csr: CsrFloat32 | CsrFloat64,
+    *,
+    k: int,
+    users: Floats,
+    items: Floats,
+    user_rows: Floats,
+    item_rows: Floats,
+    mean: float,
+    loss: str,
+    negatives: int,
+    rates: list[float],
+    bias: bool,
+    pool: I32,
+    n_threads: int,
+) -> None: ...
 def predict(
     *,
     k: int,

@@ -8,6 +8,7 @@ import numpy as np
 
 INDEX, POINTER = 4, 8  # bytes of the core's column indices and row pointers
 SGD_BAND = 512 << 10  # bytes of item factors in an SGD block; see sgd_plan.cpp
+PAIRWISE_BAND = 1 << 20  # see pairwise.cpp
 SGD_LEAST_BANDS, SGD_MOST_BANDS = 16, 256
 SGD_MOST_ENTRIES = 500e3  # of a block
 
@@ -53,11 +54,31 @@ def table_bytes(n_rows: int, k: int, itemsize: int) -> int:
     return n_rows * -(-k // 16) * 16 * itemsize
 
 
-def plan_bytes(n_users: int, n_items: int, nnz: int, k: int, itemsize: int) -> int:
+def plan_bytes(
+    n_users: int,
+    n_items: int,
+    nnz: int,
+    k: int,
+    itemsize: int,
+    *,
+    values: bool = True,
+    band: int = SGD_BAND,
+) -> int:
     """Return the bytes of SGD's blocks: the entries, and where each user's run begins."""
-    by_cache = -(-table_bytes(n_items, k, itemsize) // SGD_BAND)
+    by_cache = -(-table_bytes(n_items, k, itemsize) // band)
     bands = max(by_cache, SGD_LEAST_BANDS, int((nnz / SGD_MOST_ENTRIES) ** 0.5) + 1)
     bands = int(np.clip(min(bands, int((nnz / 1000) ** 0.5)), 1, SGD_MOST_BANDS))
     per_user = nnz / max(n_users, 1)
     runs = n_users * bands * (1 - (1 - 1 / bands) ** per_user) if bands > 1 else n_users
-    return int(nnz * (INDEX + itemsize) + runs * (INDEX + POINTER))
+    return int(nnz * (INDEX + values * itemsize) + runs * (INDEX + POINTER))
+
+
+def pairwise_bytes(
+    n_users: int, n_items: int, nnz: int, k: int, itemsize: int, *, by_popularity: bool
+) -> int:
+    """Return the bytes of the blocks, of the filter of positives and of the pool of negatives."""
+    blocks = plan_bytes(n_users, n_items, nnz, k, itemsize, values=False, band=PAIRWISE_BAND)
+    words = min(2 ** np.ceil(np.log2(max(nnz / max(n_users, 1) / 4, 1))), -(-n_items // 64))
+    return int(
+        blocks + n_users * (words + 1) * POINTER + INDEX * (nnz if by_popularity else n_items)
+    )

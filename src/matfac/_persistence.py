@@ -13,7 +13,7 @@ from matfac._ids import IdIndex
 if TYPE_CHECKING:
     from matfac._model import FactorModel
 
-ARRAYS = ("user_factors", "item_factors", "user_bias", "item_bias")
+ARRAYS = ("user_factors", "item_factors", "user_bias", "item_bias", "item_counts")
 FEATURE_ARRAYS = tuple(
     f"{side}_feature_{part}" for side in ("user", "item") for part in ("factors", "bias")
 )
@@ -23,7 +23,7 @@ def save(model: FactorModel, path: str | os.PathLike[str], *, with_seen: bool) -
     """Write a fitted model."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     for name in (*ARRAYS, *FEATURE_ARRAYS):
-        value = getattr(model, f"{name}_")
+        value = getattr(model, f"{name}_", None)  # item_counts_: RankingMF alone
         if value is not None:
             arrays[name] = np.ascontiguousarray(value)
     if with_seen and model._seen is not None:
@@ -64,7 +64,7 @@ def load(path: str | os.PathLike[str]) -> FactorModel:
 
     Returns
     -------
-    ExplicitMF or ImplicitMF
+    ExplicitMF, ImplicitMF or RankingMF
         Fitted, as it was saved, but for a callback or a RandomState among its parameters.
 
     Raises
@@ -85,9 +85,12 @@ def load(path: str | os.PathLike[str]) -> FactorModel:
     """
     from matfac.explicit import ExplicitMF
     from matfac.implicit import ImplicitMF
+    from matfac.ranking import RankingMF
 
     arrays, meta = model_io.read(path)
-    classes: dict[str, type[FactorModel]] = {c.__name__: c for c in (ExplicitMF, ImplicitMF)}
+    classes: dict[str, type[FactorModel]] = {
+        c.__name__: c for c in (ExplicitMF, ImplicitMF, RankingMF)
+    }
     name = meta.get("class")
     if name not in classes:
         raise ValueError(f"{path} holds a model of class {name!r}, not one of {sorted(classes)}")
@@ -130,6 +133,11 @@ def _set_arrays(
         raise ValueError(f"{path} is damaged: its user and item arrays do not fit each other")
     _set_feature_arrays(model, arrays, path)
     model.n_features_in_ = len(model.item_factors_)
+    if type(model).__name__ == "RankingMF":
+        counts = model_io.require(arrays, "item_counts", dtype=np.int64, ndim=1, path=path)
+        if len(counts) != len(model.item_factors_):
+            raise ValueError(f"{path} is damaged: item_counts does not fit item_factors")
+        model.item_counts_ = counts
     model._seen = None
     if "seen.indptr" in arrays:
         indptr = model_io.require(arrays, "seen.indptr", dtype=np.int64, ndim=1, path=path)

@@ -40,7 +40,7 @@ def rms(values: Floats) -> float:
     return math.sqrt(float(np.einsum("i,i", values, values, dtype=np.float64)) / len(values))
 
 
-def _annealed(progress: float) -> float:
+def annealed(progress: float) -> float:
     """Return the share of the learning rate at a share of the epochs."""
     return LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * progress))
 
@@ -121,7 +121,7 @@ class SgdSolver:
             user_rows=self.tables["user_rows"],
             item_rows=self.tables["item_rows"],
             mean=self.objective.mean,
-            rate=rate * _annealed(number / self.n_iter),
+            rate=rate * annealed(number / self.n_iter),
             bias_rate=self._scale,
             bias=self.fit_bias,
             nonnegative=self.objective.nonnegative,

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from matfac import _core
 from matfac._als import AlsSolver, Objective
 from matfac._checkpoint import Checkpoint
-from matfac._evaluate import list_metrics
 from matfac._feature_input import Features
 from matfac._fit import FitMixin, FittingSolver
 from matfac._loop import Callback, Validation
 from matfac._model import FactorModel
+from matfac._ranking_metric import ndcg_of
 from matfac._ratings import Ratings
 from matfac._validation import (
     check_integer,
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 DEFAULT_ALPHA0 = 0.1
-# Users whose lists the validation metric looks at: the metric's error is far below its differences.
-VALIDATION_USERS = 20_000
 
 
 class ImplicitMF(FitMixin, FactorModel):
@@ -125,6 +122,7 @@ class ImplicitMF(FitMixin, FactorModel):
     See Also
     --------
     ExplicitMF : For ratings.
+    RankingMF : For feedback too, by losses of the order of items.
 
     References
     ----------
@@ -288,20 +286,4 @@ class ImplicitMF(FitMixin, FactorModel):
         )
 
     def _metric(self, solver: FittingSolver, train: Ratings, held_out: Ratings) -> Validation:
-        users = np.flatnonzero(np.diff(held_out.indptr))[:VALIDATION_USERS]
-        seen = train.rows(users)
-        relevant = held_out.rows(users)
-        n_threads = check_threads(self.n_threads)
-
-        def ndcg() -> float:
-            lists, _ = _core.top_k(
-                k=solver.k,
-                queries=np.ascontiguousarray(solver.tables["users"][users]),
-                items=solver.tables["items"],
-                exclude=[seen],
-                n_best=10,
-                n_threads=n_threads,
-            )
-            return float(list_metrics(lists, relevant, 10, n_threads)["ndcg"].mean())
-
-        return Validation("ndcg@10", ndcg, higher_is_better=True)
+        return ndcg_of(solver, train, held_out, check_threads(self.n_threads))

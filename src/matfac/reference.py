@@ -29,6 +29,7 @@ from matfac._reference_descent import solve_rows_descent
 from matfac._reference_features import feature_objective, feature_weights
 from matfac._reference_lists import auc, list_metrics, novelty, rmse, top_k
 from matfac._reference_lowrank import soft_impute, weighted_half_sweep, weighted_objective
+from matfac._reference_pairwise import pairwise_epoch, pairwise_slopes, trial_weights
 from matfac._reference_rows import (
     Array,
     Csr,
@@ -49,6 +50,7 @@ __all__ += ["explicit_gradient", "explicit_objective", "implicit_gradient", "imp
 __all__ += ["SgdState", "feature_objective", "feature_weights", "sgd_epoch"]
 __all__ += ["auc", "list_metrics", "novelty", "predict", "rmse", "top_k"]
 __all__ += ["soft_impute", "weighted_half_sweep", "weighted_objective"]
+__all__ += ["pairwise_epoch", "pairwise_slopes", "trial_weights"]
 
 Float = NDArray[np.float64]
 

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 
+#include "matfac/negatives.hpp"
 #include "matfac/views.hpp"
 
 namespace matfac {
@@ -57,7 +58,7 @@ struct SgdBlock {
     const std::int32_t* user = nullptr;
     const std::int64_t* start = nullptr;
     const std::int32_t* item = nullptr;
-    const T* value = nullptr;
+    const T* value = nullptr;      // null where the plan was made without
     const T* weight = nullptr;     // or null
     std::int64_t first_run = 0;     // where this epoch's walk over the runs begins, and
     std::uint32_t entry_shift = 0;  // the share (of 2^32) of a run after which it begins there
@@ -75,6 +76,34 @@ struct SgdModel {
     bool bias = true;
     bool nonnegative = false;  // every step ends at or above 0
 };
+
+// bpr: log(1 + exp(s_j - s_i)) for a positive i against each negative j, pair after pair.
+// warp: w_t max(0, 1 - s_i + s_j) for the first negative j, the t-th tried, with 1 - s_i + s_j > 0.
+// logistic: log(1 + exp(-s_i)) + sum_j log(1 + exp(s_j)), one step for the positive and all its j.
+// softmax: log(1 + sum_j exp(s_j - s_i)), likewise.
+enum class PairwiseLoss { bpr, warp, logistic, softmax };
+
+template <class T>
+struct PairwiseModel {
+    SgdModel<T> sgd;
+    PairwiseLoss loss = PairwiseLoss::bpr;
+    int negatives = 1;               // per positive; warp: tried at most
+    const T* trial_weight = nullptr;  // warp: w_t at t, from 1 to `negatives`
+    bool items_fixed = false;        // steps change the users alone
+};
+
+struct PairwiseResult {
+    double loss = 0;             // each term taken just before its own update
+    std::int64_t n_samples = 0;  // positives that had a negative
+};
+
+// Elements of T and indices that a thread's walk over blocks needs.
+constexpr std::int64_t pairwise_reals(std::int64_t negatives, std::int64_t stride) {
+    return 2 * padded(negatives + 1) + stride;
+}
+constexpr std::int64_t pairwise_indices(std::int64_t negatives) {
+    return 2 * padded(negatives + 1);
+}
 
 template <class T>
 struct KernelTable {
@@ -132,6 +161,11 @@ struct KernelTable {
     // One pass of SGD over a block; returns the sum of weight * error^2 before each update.
     // HOGWILD: the one function whose plain reads and writes of factor rows may race.
     double (*sgd_block)(const SgdBlock<T>&, const SgdModel<T>&);
+
+    // The same for positives and sampled negatives. reals, indices: pairwise_reals and
+    // pairwise_indices elements. HOGWILD, as sgd_block.
+    PairwiseResult (*pairwise_block)(const PairwiseBlock&, const PairwiseModel<T>&, T* reals,
+                                     std::int32_t* indices);
 };
 
 constexpr std::int64_t kTile = 64;  // rows gathered at a time

@@ -10,24 +10,32 @@
 
 namespace matfac {
 
+constexpr std::int64_t kBandBytes = 512 << 10;
+
 // The ratings sorted into bands x bands blocks: users and items are dealt at random into bands of
 // about equal weight, small enough that the item rows of one band stay in the L2 cache. Two blocks
 // that share neither band touch no common row. The plan depends on the data and the seed alone.
 template <class T>
 class SgdPlan {
 public:
+    // band_bytes: of the item rows of one band. equal_items: bands of as many items each, instead of
+    // as many ratings, so that any two items are as likely to meet in a band.
     SgdPlan(const CsrView<T>& ratings, std::int64_t factor_stride, std::uint64_t seed,
-            int n_threads, Control& control);
+            int n_threads, Control& control, std::int64_t band_bytes = kBandBytes,
+            bool equal_items = false);
 
     std::int64_t bands() const { return bands_; }
     std::uint64_t seed() const { return seed_; }
     std::int64_t n_users() const { return n_users_; }
     std::int64_t n_items() const { return n_items_; }
     std::int64_t nnz() const { return nnz_; }
+    std::int64_t item_band(std::int64_t item) const { return item_band_[item]; }
     SgdBlock<T> block(std::int64_t user_band, std::int64_t item_band) const;
+    // The block with an epoch's walk over it.
+    SgdBlock<T> walked(std::int64_t user_band, std::int64_t item_band, std::uint64_t epoch) const;
 
 private:
-    void deal(const CsrView<T>& ratings, Control& control);
+    void deal(const CsrView<T>& ratings, bool equal_items, Control& control);
     void count(const CsrView<T>& ratings, std::int64_t user_band);
     void fill(const CsrView<T>& ratings, std::int64_t user_band);
 
@@ -42,6 +50,19 @@ private:
     Buffer<std::int64_t> run_start_;
     Buffer<std::int32_t> item_;
     Buffer<T> value_, weight_;
+};
+
+// The order of an epoch's blocks: in each stratum every user band meets a different item band.
+class Strata {
+public:
+    Strata(std::int64_t bands, std::uint64_t seed, std::uint64_t epoch);
+    std::int64_t item_band(std::int64_t stratum, std::int64_t user_band) const {
+        return items_[(user_band + shift_[stratum]) % bands_];
+    }
+
+private:
+    std::int64_t bands_;
+    std::vector<std::int64_t> items_, shift_;
 };
 
 struct EpochResult {

@@ -12,10 +12,11 @@ MF_INLINE double root(double x) { return __builtin_sqrt(x); }
 #include "descent.inl"
 #include "topk.inl"
 #include "sgd.inl"
+#include "pairwise.inl"
 
 template <class T>
 constexpr KernelTable<T> kTable = {
     kIsaName, row_cg<T>,   row_gram<T>,  row_solve<T>, row_dual<T>, row_descend<T>, table_gram<T>,
     rotate<T>, row_combine<T>, row_dots<T>, pair_dots<T>, pack<T>, score<T>, above<T>,
-    sgd_block<T>,
+    sgd_block<T>, pairwise_block<T>,
 };
