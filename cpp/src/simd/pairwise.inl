@@ -120,7 +120,7 @@ struct Walker {
         const T* y = row(item);
         V<T> a{}, b{};
 #pragma GCC unroll 8
-        for (std::int64_t c = 0; c < x.count(); ++c) {
+        for (std::int64_t c = 0, n_c = x.count(); c < n_c; ++c) {
             if (c % 2 == 0)
                 a += x.get(c) * load(y + c * W<T>);
             else
@@ -134,7 +134,7 @@ struct Walker {
         const T *yi = row(i), *yj = row(j);
         V<T> a{}, b{};
 #pragma GCC unroll 8
-        for (std::int64_t c = 0; c < x.count(); ++c) {
+        for (std::int64_t c = 0, n_c = x.count(); c < n_c; ++c) {
             const V<T> d = load(yi + c * W<T>) - load(yj + c * W<T>);
             if (c % 2 == 0)
                 a += x.get(c) * d;
@@ -166,7 +166,7 @@ struct Walker {
             step_j = g * advance(model.sgd.item_rows[j], -g, keep_j);
         }
 #pragma GCC unroll 8
-        for (std::int64_t c = 0; c < x.count(); ++c) {
+        for (std::int64_t c = 0, n_c = x.count(); c < n_c; ++c) {
             const V<T> xc = x.get(c), a = load(yi + c * W<T>), b = load(yj + c * W<T>);
             x.set(c, splat(keep_x) * xc + splat(step_x) * (a - b));
             if (!model.items_fixed) {
@@ -207,7 +207,7 @@ struct Walker {
             V<T> acc[G] = {};
             for (int i = 0; i < G; ++i) y[i] = row(items[j + i < n ? j + i : j]);
 #pragma GCC unroll 8
-            for (std::int64_t c = 0; c < x.count(); ++c) {
+            for (std::int64_t c = 0, n_c = x.count(); c < n_c; ++c) {
                 const V<T> xc = x.get(c);
 #pragma GCC unroll 8
                 for (int i = 0; i < G; ++i) acc[i] += xc * load(y[i] + c * W<T>);
@@ -258,7 +258,7 @@ struct Walker {
     MF_INLINE void step_all(const std::int32_t* items, const T* slopes, int n, T* along) {
         V<T> sums[NV > 0 ? NV : 1] = {};
         if constexpr (NV == 0)
-            for (std::int64_t c = 0; c < x.count(); ++c) store<T>(along + c * W<T>, V<T>{});
+            for (std::int64_t c = 0, n_c = x.count(); c < n_c; ++c) store<T>(along + c * W<T>, V<T>{});
         T total = 0, squares = 0;
         for (int j = 0; j < n; ++j) {
             const T g = slopes[j];
@@ -268,7 +268,7 @@ struct Walker {
             total += g;
             squares += g * g;
 #pragma GCC unroll 8
-            for (std::int64_t c = 0; c < x.count(); ++c) {
+            for (std::int64_t c = 0, n_c = x.count(); c < n_c; ++c) {
                 const V<T> yc = load(y + c * W<T>);
                 if constexpr (NV > 0)
                     sums[c] += splat(g) * yc;
@@ -281,7 +281,7 @@ struct Walker {
         const T rate = model.sgd.rate / root(u.gradient_sum);
         const T keep = positive(1 - rate * u.decay);
 #pragma GCC unroll 8
-        for (std::int64_t c = 0; c < x.count(); ++c) {
+        for (std::int64_t c = 0, n_c = x.count(); c < n_c; ++c) {
             const V<T> d = NV > 0 ? sums[NV > 0 ? c : 0] : load(along + c * W<T>);
             x.set(c, splat(keep) * x.get(c) + splat(rate) * d);
         }
