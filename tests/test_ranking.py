@@ -53,7 +53,7 @@ def test_planted_tastes_are_found_and_folding_in_keeps_them(loss: str, sampling:
     data = PLANTED
     trained: dict[str, np.ndarray] = {}
     model = RankingMF(8, loss=loss, sampling=sampling, random_state=0)
-    solver = model._make_solver(model._ratings(data.train, reset=True))
+    solver = model._make_solver(model._ratings(data.train, reset=True), (None, None), 0)
     for number in range(model.n_iter):
         solver.epoch(number)
     trained["items"], trained["users"] = solver.tables["items"], solver.tables["users"].copy()
@@ -98,7 +98,7 @@ def test_deterministic_models_do_not_depend_on_threads(loss: str) -> None:
 def test_history_and_objective(loss: str) -> None:
     model = RankingMF(8, loss=loss, n_iter=6, random_state=0)
     model.fit(PLANTED.train, validation=PLANTED.test)
-    keys = {"epoch", "objective", "train_loss", "validation_ndcg@10", "seconds"}
+    keys = {"epoch", "objective", "train_loss", "validation_ndcg@10", "learning_rate", "seconds"}
     assert set(model.history_[0]) == keys
     losses = [record["train_loss"] for record in model.history_]
     assert losses[-1] < losses[0]

@@ -123,7 +123,7 @@ class RankingMF(FitMixin, FactorModel):
         Per epoch: train_loss, the mean over the positives of the loss met on the way, each taken
         just before its own step, on that epoch's draws; objective, their sum plus the penalty at
         the epoch's end, with the expected number of steps of each row; validation_ndcg@10 where
-        there is a validation set; and seconds since the start. All in float64.
+        there is a validation set; learning_rate; and seconds since the start. All in float64.
     n_iter_ : int
         Epochs that the model has seen.
     objective_ : float
