@@ -301,7 +301,8 @@ private:
 
     // By the entries' own products where that is less work; false: it is not.
     bool solve_by_dual(std::int64_t row, int thread, double& value) const {
-        if (s_.descends() || s_.ratings.length(row) > longest_dual()) return false;
+        const bool drawn = s_.prior.data != nullptr || s_.prior_bias != nullptr;
+        if (s_.descends() || drawn || s_.ratings.length(row) > longest_dual()) return false;
         RowProblem<T> p = problem(row);
         T* scratch = thread_scratch(thread);
         double curvature = 0;
