@@ -101,7 +101,7 @@ class PairwiseSolver:
         dtype = ratings.values.dtype
         m, n = ratings.shape
         self._plan = make_plan(ratings.core, k, seed, loss.sampling == "popularity", n_threads)
-        self.item_counts = np.bincount(ratings.indices, minlength=n)
+        self.item_counts = ratings.column_sums.astype(np.int64)
         self.tables: dict[str, Floats] = {
             "users": random_table(m, k, init_std, dtype, generator),
             "items": random_table(n, k, init_std, dtype, generator),

@@ -294,7 +294,7 @@ class RankingMF(FitMixin, FactorModel):
         return ndcg_of(solver, train, held_out, check_threads(self.n_threads))
 
     def _training(self, ratings: Ratings, X: Any) -> dict[str, Any]:
-        counts = np.bincount(ratings.indices, minlength=ratings.shape[1])
+        counts = ratings.column_sums.astype(np.int64)
         return {**super()._training(ratings, X), "item_counts_": counts}
 
     def _objective(self) -> Objective:
