@@ -41,6 +41,7 @@ SDIST_SUFFIXES = (
         ".inl",
         ".cpp",
         ".sh",
+        ".supp",
         ".md",
         ".txt",
         ".ipynb",
