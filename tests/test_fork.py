@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -152,3 +154,25 @@ def test_fork_inside_a_callback() -> None:
         other.item_factors_,
         ImplicitMF(**{**PARAMETERS, "n_iter": 2}).fit(RATINGS).item_factors_,
     )
+
+
+def test_a_killed_child_leaves_the_progress_bar_to_its_parent() -> None:
+    program = """
+import os, signal
+from matfac._progress import Bar
+read, write = os.pipe()
+child = os.fork()
+if child == 0:
+    Bar.get_lock().acquire()
+    os.write(write, b"held")
+    signal.pause()
+os.read(read, 4)
+os.kill(child, signal.SIGKILL)
+os.waitpid(child, 0)
+Bar(total=1, disable=True).close()
+print("done")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == "done\n", done.stderr

@@ -12,10 +12,10 @@ from typing import Protocol
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from tqdm import tqdm
 
 from matfac._engine import Floats
 from matfac._exceptions import ConvergenceError
+from matfac._progress import Bar
 
 Record = dict[str, float]
 Callback = Callable[[int, Record], "bool | None"]
@@ -179,7 +179,7 @@ class _Run:
         self._last_whole.n_iter = len(self.history)
         self._start = time.perf_counter() - before
         show = sys.stderr.isatty() if schedule.verbose is None else schedule.verbose
-        self.bar = tqdm(
+        self.bar = Bar(
             total=schedule.n_iter,
             initial=len(self.history),
             desc=owner,

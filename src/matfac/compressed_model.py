@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from tqdm import tqdm
 
 from matfac import _metric
 from matfac._allocation import KEEP, Curve, allocate, curve_of
 from matfac._atomic import replacing
 from matfac._metric import Metric
+from matfac._progress import Bar
 from matfac._tensor_file import BITS, FLOATS, Tensor, TensorFile, decode, encode, write_tensors
 from matfac._truncated import spectrum
 from matfac._validation import check_real
@@ -173,7 +173,7 @@ def compress_model(
     show = sys.stderr.isatty() if verbose is None else verbose
     tensors = sorted(file.tensors.values(), key=lambda tensor: -BITS.get(tensor.code, 0))
     kept = {tensor.name: _reason(tensor, skip) for tensor in tensors}
-    with tqdm(total=2 * sum(not why for why in kept.values()), disable=not show) as bar:
+    with Bar(total=2 * sum(not why for why in kept.values()), disable=not show) as bar:
         layers = list(_layers(file, tensors, kept, weights, bar))
         ranks = _ranks(tensors, layers, budget)
         writer = _Writer(file, tensors, layers, ranks, kept, weights, bar)

@@ -12,11 +12,11 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid, ParameterSampler
-from tqdm import tqdm
 
 from matfac import metrics, splits
 from matfac._evaluate import RANKING_METRICS
 from matfac._exceptions import ConvergenceError
+from matfac._progress import Bar
 from matfac._tune_result import ERRORS, Trial, TuneResult
 from matfac._validation import check_integer, seed_of
 from matfac.interactions import Interactions
@@ -116,7 +116,7 @@ def tune(
     counts = [math.ceil(len(candidates) / 3**rung) for rung in range(rungs)]
     runners = [_Runner(_prepared(model, params, random_state), params) for params in candidates]
     show = sys.stderr.isatty() if verbose is None else verbose
-    bar = tqdm(total=sum(counts), desc="tune", disable=not show, unit="trial")
+    bar = Bar(total=sum(counts), desc="tune", disable=not show, unit="trial")
     try:
         for rung, count in enumerate(counts):
             runners = runners[:count]
