@@ -1,8 +1,8 @@
 """Compression of a real network, MiniLM-L6: errors, an end to end table, and speed.
 
 Run with the extra [bench] and with torch, tokenizers and transformers; see benchmarks/minilm.py for
-the weights and the sentences. Every bar is asserted; `--only` runs one part. (Not compression.py: beside
-other scripts that name would hide the standard library's package, which Cython looks for.)
+the weights and the sentences. Every bar is asserted; `--only` runs one part. (Not compression.py:
+beside other scripts that name would hide the standard library's package, which Cython looks for.)
 """
 
 from __future__ import annotations
