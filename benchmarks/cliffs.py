@@ -19,7 +19,7 @@ import scipy.sparse as sp
 
 import machine
 from growth import MODELS
-from matfac._validation import default_threads
+from matfac._cores import default_threads
 
 
 def even(users: int, items: int, each: int, giant: bool = False) -> sp.csr_array:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from compare_child import CASES
-from matfac._validation import default_threads
+from matfac._cores import default_threads
 
 ROOT = Path(__file__).resolve().parents[1]
 CHILD = Path(__file__).with_name("compare_child.py")

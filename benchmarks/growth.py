@@ -29,7 +29,7 @@ import scipy.sparse as sp
 import cases
 import machine
 from matfac import ExplicitMF, ImplicitMF
-from matfac._validation import default_threads
+from matfac._cores import default_threads
 from matfac.datasets import planted_ratings
 
 MODELS: dict[str, Any] = {

@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 import adapter_matfac
 import cases
 import machine
-from matfac._validation import default_threads
+from matfac._cores import default_threads
 from problem import SOLVERS, Problem
 
 FLOAT, INDEX = 4, 4

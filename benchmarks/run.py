@@ -31,7 +31,7 @@ import machine
 import measure
 import peers
 import report
-from matfac._validation import default_threads
+from matfac._cores import default_threads
 from peer_tasks import NAMES, REAL, TASKS
 from problem import SOLVERS, Competitor, Problem
 

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.skipif(not CPP.is_dir(), reason="needs the project's so
 
 # Estimators and metrics; cli, datasets, files, interactions and plots reach the core through them.
 MAY_IMPORT_CORE = {
-    "_als", "_dense_als", "_engine", "_evaluate", "_features", "_pairwise", "_ranking_metric",
-    "_serving", "_sgd", "_validation", "explicit",
+    "_als", "_cores", "_dense_als", "_engine", "_evaluate", "_features", "_pairwise",
+    "_ranking_metric", "_serving", "_sgd", "explicit",
 }  # fmt: skip
 TOP_LEVEL = {
     "setup.py", "pyproject.toml", "src", "cpp", "tests", "benchmarks", "README.md", "LICENSE",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from matfac._bounds import check_npz, check_unpacked, fixed_width
 from matfac._ids import check_choice
 from matfac.interactions import Interactions
 
@@ -87,7 +89,7 @@ def load_movielens(
     check_choice("name", name, MOVIELENS)
     folder = _folder(data_dir)
     path, data = _load(folder, name, ("user", "item", "rating", "n_users", "n_items"))
-    shape = int(data["n_users"]), int(data["n_items"])
+    shape = _shape(path, data)
     movie_ids, titles = _read_titles(folder / f"{name}.titles.tsv", shape[1])
     # MovieLens numbers its users from 1 without a gap.
     made = Interactions.from_arrays(
@@ -136,7 +138,7 @@ def load_split(name: str, data_dir: str | os.PathLike[str] | None = None) -> Spl
     check_choice("name", name, SPLITS)
     keys = ("train_user", "train_item", "test_user", "test_item", "n_users", "n_items")
     path, data = _load(_folder(data_dir), name, keys)
-    shape = int(data["n_users"]), int(data["n_items"])
+    shape = _shape(path, data)
     negatives = None
     if "test_negatives" in data:
         order = np.argsort(data["test_user"], kind="stable")
@@ -162,14 +164,23 @@ def _load(folder: Path, name: str, keys: tuple[str, ...]) -> tuple[Path, Data]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: put {expected} there, or give data_dir")
     try:
+        check_npz(path)
         with np.load(path, allow_pickle=False) as file:
             data = {key: file[key] for key in file}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} cannot be read: {error}; it should be {expected}") from error
     missing = [key for key in keys if key not in data]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}: it should be {expected}")
     return path, data
+
+
+def _shape(path: Path, data: Data) -> tuple[int, int]:
+    given = data["n_users"], data["n_items"]
+    if any(n.shape != () or n.dtype.kind not in "iu" or n < 0 for n in given):
+        raise ValueError(f"{path}: n_users and n_items must be whole numbers")
+    check_unpacked(path, 8 * int(max(given)))  # a matrix has as many row ends
+    return int(given[0]), int(given[1])
 
 
 def _indices(path: Path, data: Data, key: str, n: int) -> NDArray[np.int64]:
@@ -214,4 +225,4 @@ def _read_titles(path: Path, n_items: int) -> tuple[NDArray[np.int64], NDArray[n
         raise ValueError(f"{path} should be {wanted}: {error}") from error
     if not np.array_equal(numbers[:, 0], np.arange(n_items)):
         raise ValueError(f"{path} should list the items 0 to {n_items - 1} in order")
-    return numbers[:, 1].astype(np.int64), np.array([title for _, _, title in rows], dtype=str)
+    return numbers[:, 1].astype(np.int64), fixed_width([title for _, _, title in rows], str(path))

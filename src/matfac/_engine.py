@@ -153,7 +153,7 @@ def show_config() -> dict[str, str | int | bool]:
     True
     """
     from matfac import __version__
-    from matfac._validation import default_threads
+    from matfac._cores import default_threads
 
     build = _core.build_info()
     return {

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from matfac._bounds import check_unpacked
 from matfac._ids import IdIndex, factorize, recode
 
 Coded: TypeAlias = tuple[IdIndex, NDArray[np.int32]]
@@ -185,10 +186,22 @@ def read_parquet(
     try:
         dataset = pq.ParquetDataset(where)
         check_columns(wanted, dataset.schema.names, where)
+        # Strings stay coded: a column of one long string, a million times, is that string once.
+        coded = [n for n in (user, item) if pa.types.is_string(dataset.schema.field(n).type)]
+        dataset = pq.ParquetDataset(where, read_dictionary=coded)
+        for fragment in dataset.fragments:
+            _check_size(fragment)
         table = dataset.read(columns=names)
     except pa.ArrowException as error:
         raise _unreadable(where, error) from error
     return read_frame(table, user, item, value, timestamp, where)
+
+
+def _check_size(fragment: Any) -> None:
+    """Raise where a file would unpack to far more than it is, by its own account."""
+    groups = fragment.row_groups
+    rows = sum(group.num_rows for group in groups)
+    check_unpacked(fragment.path, max(16 * rows, sum(group.total_byte_size for group in groups)))
 
 
 def _read_parquet_by_polars(where: str, wanted: dict[str, str | None], names: list[str]) -> Columns:
@@ -201,6 +214,9 @@ def _read_parquet_by_polars(where: str, wanted: dict[str, str | None], names: li
     try:
         lazy = pl.scan_parquet(where)
         check_columns(wanted, lazy.collect_schema().names(), where)
+        strings = [pl.col(n) for n in names if lazy.collect_schema()[n] == pl.String]
+        lengths = [column.str.len_bytes().cast(pl.Int64).sum() for column in strings]
+        check_unpacked(where, sum(lazy.select(16 * pl.len(), *lengths).collect().row(0)))
         table = lazy.select(names).collect()
     except pl.exceptions.PolarsError as error:
         raise _unreadable(where, error) from error

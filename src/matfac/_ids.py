@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from matfac._bounds import fixed_width
 from matfac._clean_ids import chunks, clean_ids
 
 MAX_IDS = 2**31 - 1
@@ -52,7 +53,7 @@ class IdIndex:
     def __init__(self, ids: Any) -> None:
         array = clean_ids(ids, "ids")
         if array.dtype.kind == "O":
-            array = array.astype(str)
+            array = fixed_width(array.tolist(), "ids")
         self._set(array)
         if not self._ordered:
             unique = np.sort(array)
@@ -260,7 +261,7 @@ def factorize(values: Any, argument: str) -> tuple[IdIndex, NDArray[np.int32]]:
         codes[start : start + len(part)] = np.fromiter(
             map(rows.__getitem__, part), np.int32, len(part)
         )
-    ids = np.array(list(rows), dtype=str)
+    ids = fixed_width(list(rows), argument)
     order = np.argsort(ids, kind="stable")
     rank = np.empty(len(ids), np.int32)
     rank[order] = np.arange(len(ids), dtype=np.int32)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from matfac._bounds import BoundedGzip, TooMuchError
 from matfac._frames import Coded, Columns, decode
 from matfac._ids import recode
 from matfac._text_layout import (
@@ -49,6 +50,8 @@ def read_text(
             return columns
         try:
             return _read_rows(layout)
+        except TooMuchError:
+            raise
         except (ValueError, IndexError, OverflowError, csv.Error) as error:
             _diagnose(layout)
             raise ValueError(f"{layout.path}: {error}") from error
@@ -151,8 +154,9 @@ def _read_by_arrow(layout: Layout) -> Columns | None:
     if "value" in names:
         types[names["value"]] = pa.float64()
     try:
+        packed = layout.path.lower().endswith(".gz")
         table = pa_csv.read_csv(
-            layout.path,
+            BoundedGzip(layout.path) if packed else layout.path,
             read_options=pa_csv.ReadOptions(skip_rows=layout.skip, autogenerate_column_names=True),
             parse_options=pa_csv.ParseOptions(delimiter=layout.sep),
             convert_options=pa_csv.ConvertOptions(
@@ -172,6 +176,8 @@ def _read_by_arrow(layout: Layout) -> Columns | None:
             for argument in ("user", "item")
             for categories, codes in [decode(table[names[argument]])]
         )
+    except TooMuchError:
+        raise
     except (pa.ArrowException, ValueError, OSError):
         return None
     return Columns(users, items, numbers.get("value"), numbers.get("timestamp"))

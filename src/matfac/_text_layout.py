@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
-import gzip
+import io
 import itertools
 import re
 from collections.abc import Iterator
@@ -14,6 +14,8 @@ from operator import methodcaller
 from typing import NoReturn, TextIO
 
 import numpy as np
+
+from matfac._bounds import BoundedGzip
 
 USUAL_NAMES = re.compile(
     r"(user|item|movie|product|track|artist|book|song|customer|visitor|session)[ _-]?(id)?",
@@ -44,7 +46,7 @@ def open_text(path: str, sep: str, encoding: str) -> TextIO:
     encoding = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
     newline = "" if len(sep) == 1 else None  # the csv module wants line ends as they are
     if path.lower().endswith(".gz"):
-        return gzip.open(path, "rt", encoding=encoding, newline=newline)
+        return io.TextIOWrapper(BoundedGzip(path), encoding, newline=newline)
     return open(path, encoding=encoding, newline=newline)
 
 

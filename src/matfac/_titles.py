@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from matfac._bounds import fixed_width
+
 
 def read_titles(
     path: str | os.PathLike[str], *, title_column: str = "title", id_column: str | None = None
@@ -42,7 +44,7 @@ def titles_of(ids: NDArray[Any], titles: Mapping[Any, str] | None) -> NDArray[np
             "dict(zip(ids, titles))"
         )
     found = [titles.get(value, titles.get(str(value), "")) for value in ids.tolist()]
-    return np.array([str(title) for title in found], dtype=np.str_)
+    return fixed_width([str(title) for title in found], "titles")
 
 
 def add_titles(command: argparse.ArgumentParser) -> None:

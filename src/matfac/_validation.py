@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import numbers
-import os
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -14,7 +13,7 @@ import scipy.sparse as sp
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, check_random_state, validate_data
 
-from matfac import _core
+from matfac._cores import default_threads
 from matfac._ratings import Pattern, Ratings
 from matfac._values import RANGE, cast, check_values
 
@@ -61,23 +60,6 @@ def check_dtype(value: Any) -> np.dtype[Any]:
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"dtype must be 'float32' or 'float64', got {value!r}")
     return np.dtype(dtype)
-
-
-def default_threads() -> int:
-    """Return OMP_NUM_THREADS where set, else the number of cores this process may use."""
-    most = _core.max_threads()
-    if os.environ.get("OMP_NUM_THREADS") or not hasattr(os, "sched_getaffinity"):
-        return most
-    return max(1, min(most, len(os.sched_getaffinity(0)), _cgroup_cores()))
-
-
-def _cgroup_cores() -> int:
-    try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
-            quota, period = file.read().split()
-        return MAX_ROWS if quota == "max" else max(1, math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError):
-        return MAX_ROWS
 
 
 def check_threads(n_threads: Any) -> int:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from matfac._atomic import replacing
+from matfac._bounds import check_width
 
 Path_: TypeAlias = "str | os.PathLike[str]"
 Arrays: TypeAlias = dict[str, NDArray[Any]]
@@ -320,9 +321,13 @@ def unpack_strings(arrays: Arrays, name: str, *, path: Path_) -> NDArray[np.str_
     sound = len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == len(data)
     if not sound or (offsets[1:] < offsets[:-1]).any():
         _damaged(path, f"the offsets of {name!r} do not fit its bytes")
+    lengths = np.diff(offsets)
+    check_width(
+        f"{path} is damaged: {name!r}", int(lengths.max(initial=0)), len(lengths), len(data)
+    )
     try:
         if data.isascii():
-            return _unpack_ascii(data, np.diff(offsets))
+            return _unpack_ascii(data, lengths)
         bounds = offsets.tolist()
         strings = [data[a:b].decode("utf-8", "surrogatepass") for a, b in pairwise(bounds)]
         return np.array(strings, dtype=np.str_)
