@@ -257,7 +257,7 @@ def test_onnx_gives_the_models_answer(kind: str, data: Any, tmp_path: Path) -> N
 def test_onnx_breaks_ties_as_the_model_does(tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="needs the extra onnx")
     model = fitted("implicit")
-    model.item_factors_[:] = model.item_factors_[0]
+    model.item_factors_ = np.tile(model.item_factors_[0], (len(model.item_factors_), 1))
     to_onnx(model, tmp_path / "m.onnx", k=500)
     items, _ = onnx_lists(tmp_path / "m.onnx", user_vectors(model, [3]))
     assert items.tolist() == [list(range(N_ITEMS))]

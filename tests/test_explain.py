@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn.base import clone
 
-from conftest import random_ratings
+from conftest import random_ratings, side_features
 from matfac import ExplicitMF, ImplicitMF, Interactions
 
 RATINGS = random_ratings(60, 50, 0.3, seed=1)
@@ -129,3 +129,76 @@ def test_no_sum_no_explanation(bound: dict[str, Any]) -> None:
     model = ExplicitMF(n_factors=4, random_state=0, n_iter=2, **bound).fit(RATINGS)
     with pytest.raises(TypeError, match="ExplicitMF has no explanations with nonnegative"):
         model.explain(0, 3, RATINGS)
+
+
+FEATURES = side_features(61, 3, seed=4)  # of 60 users and one more
+FEATURED: dict[str, tuple[Any, sp.csr_array]] = {
+    "als": (ExplicitMF(n_factors=4, random_state=0), RATINGS),
+    "no-bias": (ExplicitMF(n_factors=4, fit_bias=False, random_state=0), RATINGS),
+    "ials": (ImplicitMF(n_factors=4, random_state=0), COUNTS),
+    "hu": (ImplicitMF(n_factors=4, alpha=3.0, reg=0.5, random_state=0), COUNTS),
+}
+
+
+@pytest.mark.parametrize("name", FEATURED)
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+def test_features_have_a_share_of_their_own(name: str, kind: Any) -> None:
+    estimator, X = FEATURED[name]
+    X = X.copy()
+    X.data[X.indptr[8] : X.indptr[9]] = 0  # user 8 has no entries
+    X.eliminate_zeros()
+    features = kind(FEATURES[:60])
+    items = side_features(50, 3, seed=5)  # of items: in their factors, no part of the sum
+    model = clone(estimator).fit(X, user_features=features, item_features=items)
+    for user, item in ((0, 3), (8, 7), (59, 16)):
+        why = model.explain(user, item, X, user_features=features)
+        assert why.score == pytest.approx(float(model.predict(user, item)), abs=2e-5)
+        assert why.feature_contributions.shape == (3,)
+        assert abs(why.features) > 1e-4
+        total = why.mean + why.item_bias + why.features + why.contributions.sum()
+        assert why.score == pytest.approx(total, abs=1e-12)
+        shown = [float(line.split()[0]) for line in why.text(k=99).splitlines()]
+        assert sum(shown[1:]) == pytest.approx(shown[0], abs=2e-3)
+        assert f"{why.features:+8.4f}  the user's features" in str(why).splitlines()
+        alone = model.explain(None, item, X[[user]], user_features=features[[user]])
+        np.testing.assert_array_equal(alone.contributions, why.contributions)
+    assert not len(model.explain(8, 7, X, user_features=features).items)
+
+
+@pytest.mark.parametrize("name", FEATURED)
+def test_a_features_contribution_is_what_it_adds(name: str) -> None:
+    """The score is linear in a feature: a change of one moves its own term alone."""
+    estimator, X = FEATURED[name]
+    model = clone(estimator).fit(X, user_features=FEATURES[:60])
+    row, own = X[[0]], FEATURES[[60]]
+    before = model.explain(None, 3, row, user_features=own)
+    other = own.copy()
+    other[0, 1] *= 3
+    after = model.explain(None, 3, row, user_features=other)
+    np.testing.assert_allclose(
+        after.feature_contributions, before.feature_contributions * [1, 3, 1], rtol=1e-6
+    )
+    np.testing.assert_allclose(after.contributions, before.contributions, rtol=1e-9)
+    folded = model.transform(row, user_features=other)
+    assert after.score == pytest.approx(model.inverse_transform(folded)[0, 3], abs=2e-5)
+    unknown = model.explain(None, 3, row)  # as of fold-in: features of 0
+    assert unknown.features == 0
+    assert unknown.score == pytest.approx(model.predict(row)[0, 3], abs=2e-5)
+
+
+def test_features_to_explain_by() -> None:
+    ones = CLICKS.copy()
+    ones.data[:] = 1
+    model = ImplicitMF(n_factors=4, random_state=0).fit(ones, user_features=FEATURES[:60])
+    why = model.explain(5, 8, user_features=FEATURES[:60])  # the clicks' positions are known
+    assert why.score == pytest.approx(float(model.predict(5, 8)), abs=2e-5)
+    with pytest.raises(ValueError, match="user_features is needed: the model was fitted with"):
+        model.explain(5, 8, ones)
+    with pytest.raises(ValueError, match="a row for each of the model's 60 users; got 61 rows"):
+        model.explain(5, 8, ones, user_features=FEATURES)
+    with pytest.raises(ValueError, match="2 columns, but the model was fitted on 3 features"):
+        model.explain(5, 8, ones, user_features=FEATURES[:60, :2])
+    plain = ImplicitMF(n_factors=4, random_state=0).fit(ones)
+    with pytest.raises(ValueError, match="user_features: the model was fitted without"):
+        plain.explain(5, 8, ones, user_features=FEATURES[:60])
+    assert len(plain.explain(5, 8, ones).feature_contributions) == 0

@@ -315,10 +315,6 @@ def test_what_features_do_not_go_with() -> None:
         with pytest.raises(ValueError, match="features go with neither nonnegative nor l1_reg"):
             ImplicitMF(**parameters).fit(X, item_features=good)
     model = ImplicitMF(n_factors=2).fit(X, user_features=np.ones((2, 3)))
-    with pytest.raises(ValueError, match="partial_fit takes no features"):
-        model.partial_fit(X)
-    with pytest.raises(TypeError, match="no explanations after a fit with user_features"):
-        model.explain(0, 1, X)
     with pytest.raises(ValueError, match="2 columns, but the model was fitted on 3 features"):
         model.transform(X, user_features=np.ones((2, 2)))
     with pytest.raises(ValueError, match="user_features has 1 rows, but X has users: 2"):

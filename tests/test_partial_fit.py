@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from sklearn.base import clone
 
 import matfac
-from conftest import random_ratings
+from conftest import random_ratings, side_features
 from matfac import ExplicitMF, ImplicitMF, Interactions
 
 RATINGS = random_ratings(60, 50, 0.3, seed=1)
@@ -236,3 +236,100 @@ def test_a_matrix_cannot_grow_a_model_with_ids() -> None:
     model.partial_fit(np.array([[1, 1], [0, 1]]))
     with pytest.raises(ValueError, match="give new ones ids in an Interactions"):
         model.partial_fit(np.ones((3, 2)))
+
+
+# ---------------------------------------------------------------- with side features
+
+USERS, ITEMS = side_features(62, 3, seed=6), side_features(53, 4, seed=7)
+FEATURED = {name: MODELS[name] for name in ("als", "no-bias", "ials", "hu")}
+
+
+@pytest.mark.parametrize("name", FEATURED)
+def test_featured_rows_solve_their_own_problem(name: str) -> None:
+    estimator, X = FEATURED[name]
+    model = clone(estimator).fit(X[:55, :46], user_features=USERS[:55], item_features=ITEMS[:46])
+    before = state(model)
+    coo = X.tocoo()
+    keep = (coo.coords[0] >= 55) | (coo.coords[1] >= 46) | (coo.coords[1] == 2)
+    part = sp.csr_array((coo.data[keep], (coo.coords[0][keep], coo.coords[1][keep])), (62, 53))
+    items = [2, *range(46, 53)]
+    model.partial_fit(
+        part,
+        users=range(55, 62),
+        items=items,
+        user_features=USERS,
+        item_features=ITEMS,
+        n_sweeps=200,
+    )
+    np.testing.assert_allclose(
+        own(model, "user", slice(55, 62)),
+        model.transform(part[55:], user_features=USERS[55:]),
+        atol=1e-8,
+    )
+    np.testing.assert_allclose(
+        own(model, "item", items),
+        model.fold_in_items(part[:, items], item_features=ITEMS[items]),
+        atol=1e-8,
+    )
+    # Neither of the last two users nor of the last three items is there an entry.
+    said = model.transform(None, user_features=USERS[60:])
+    np.testing.assert_allclose(own(model, "user", [60, 61]), said, atol=1e-12)
+    assert np.abs(said).min(axis=1).all()
+    said = model.fold_in_items(None, item_features=ITEMS[50:])
+    np.testing.assert_allclose(own(model, "item", slice(50, 53)), said, atol=1e-12)
+    for side, old in (("user", np.arange(55)), ("item", np.setdiff1d(np.arange(46), [2]))):
+        known = before[f"{side}_factors_"][old]
+        np.testing.assert_array_equal(getattr(model, f"{side}_factors_")[old], known)
+        weights = before[f"{side}_feature_factors_"]
+        np.testing.assert_array_equal(getattr(model, f"{side}_feature_factors_"), weights)
+
+
+def test_features_go_with_the_ids_of_x() -> None:
+    model = ImplicitMF(n_factors=4, dtype="float64", random_state=0)
+    seen = Interactions.from_arrays(["ann", "ann", "bob", "cid"], ["up", "jaws", "up", "alien"])
+    taste = {"ann": [1, 0], "bob": [0, 1], "cid": [1, 1], "dee": [0, 2], "abe": [2, 1]}
+    kind = {"alien": [1.0], "jaws": [2.0], "up": [3.0], "coco": [-1.0]}
+    model.fit(
+        seen,
+        user_features=np.array([taste[name] for name in seen.user_ids]),
+        item_features=np.array([kind[name] for name in seen.item_ids]),
+    )
+    new = Interactions.from_arrays(["dee", "abe", "abe", "bob"], ["up", "coco", "jaws", "jaws"])
+    features = np.array([taste[name] for name in new.user_ids])
+    more = {"item_features": np.array([kind[name] for name in new.item_ids])}
+    model.partial_fit(new, user_features=features, **more)
+    assert list(model.user_ids_) == ["ann", "bob", "cid", *np.setdiff1d(new.user_ids, ["bob"])]
+    at = [list(model.user_ids_).index(name) for name in new.user_ids]
+    folded = model.transform(new, user_features=features)
+    np.testing.assert_allclose(model.user_factors_[at], folded, atol=1e-12)
+    with pytest.raises(ValueError, match="items names 'up', which is not among the items of X"):
+        model.partial_fit(
+            Interactions.from_arrays(["ann"], ["coco"]),
+            items=["up", "coco"],
+            user_features=np.ones((1, 2)),
+            item_features=np.ones((1, 1)),
+        )
+
+
+def test_features_that_partial_fit_misses() -> None:
+    model = ImplicitMF(n_factors=3, random_state=0).fit(
+        CLICKS, user_features=USERS[:60], item_features=ITEMS[:50]
+    )
+    before = state(model)
+    changed = only_rows(CLICKS, [3], (60, 50))
+    with pytest.raises(ValueError, match=r"user_features is needed.*X touches 1 users"):
+        model.partial_fit(changed)
+    grown = only_rows(CLICKS, [3], (60, 52))
+    with pytest.raises(ValueError, match=r"item_features is needed.*X touches 2 items"):
+        model.partial_fit(grown, user_features=USERS[:60])
+    with pytest.raises(ValueError, match="user_features has 59 rows, but X has users: 60"):
+        model.partial_fit(changed, user_features=USERS[:59])
+    assert same(before, state(model))
+    model.partial_fit(changed, user_features=USERS[:60])  # no item is touched
+    wanted = model.transform(changed[[3]], user_features=USERS[[3]])
+    np.testing.assert_allclose(model.user_factors_[[3]], wanted, atol=1e-6)
+    plain = ImplicitMF(n_factors=3, random_state=0).fit(CLICKS)
+    with pytest.raises(ValueError, match="user_features: the model was fitted without"):
+        plain.partial_fit(changed, user_features=USERS[:60])
+    fitted = ImplicitMF(n_factors=3, random_state=0).partial_fit(CLICKS, item_features=ITEMS[:50])
+    assert fitted.item_feature_factors_.shape == (4, 3)

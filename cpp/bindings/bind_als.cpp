@@ -24,7 +24,7 @@ py::tuple half_sweep(const Csr<T>& csr, const std::string& loss, double mean, do
                      MaybeArray<T> prior, const MaybeArray<T>& prior_bias, const Array<T>& ridge,
                      const MaybeArray<T>& fixed_weight, const MaybeArray<T>& lasso,
                      bool nonnegative, int cg_steps, double tolerance, bool keep_basis,
-                     int n_threads) {
+                     const SharedBasis<T>* basis, int n_threads) {
     HalfSweep<T> sweep;
     sweep.ratings = csr.view;
     sweep.loss = loss_named(loss);
@@ -61,11 +61,26 @@ py::tuple half_sweep(const Csr<T>& csr, const std::string& loss, double mean, do
     sweep.cg_steps = cg_steps;
     sweep.tolerance = tolerance;
     sweep.keep_basis = keep_basis;
+    if (basis != nullptr) {
+        if (!keep_basis) refuse("basis", "goes with keep_basis alone");
+        check_rows(static_cast<std::int64_t>(basis->gram.size()), k * k, "basis");
+        sweep.basis = basis;
+    }
     sweep.n_threads = checked_threads(n_threads);
     Interruptible call;
     const SweepResult result = call.run(
         [&](Control& control) { return run_half_sweep(sweep, blas_table(), control); });
     return py::make_tuple(result.value, result.ridge);
+}
+
+template <class T>
+SharedBasis<T> basis_of(const Array<T>& table, std::int64_t k, int n_threads) {
+    const TableView<const T> view = table_of(table, k, "table");
+    checked_threads(n_threads);
+    Interruptible call;
+    return call.run([&](Control& control) {
+        return shared_basis<T>(view, nullptr, blas_table(), n_threads, control);
+    });
 }
 
 template <class T>
@@ -114,7 +129,10 @@ void multiply_into(const Csr<T>& csr, std::int64_t k, const Array<T>& table, Arr
 }
 
 template <class T>
-void bind(py::module_& m) {
+void bind(py::module_& m, const char* basis) {
+    py::class_<SharedBasis<T>>(m, basis, "The eigenbasis of a factor table's Gram.");
+    m.def("shared_basis", &basis_of<T>, py::arg("table").noconvert(), py::kw_only(), py::arg("k"),
+          py::arg("n_threads"), "What all rows solved against a whole table share.");
     m.def("half_sweep", &half_sweep<T>, py::arg("csr"), py::kw_only(), py::arg("loss"),
           py::arg("mean") = 0.0, py::arg("alpha") = 0.0, py::arg("k"),
           py::arg("fixed").noconvert(), py::arg("solved").noconvert(),
@@ -125,7 +143,7 @@ void bind(py::module_& m) {
           py::arg("fixed_weight").noconvert() = py::none(),
           py::arg("lasso").noconvert() = py::none(), py::arg("nonnegative") = false,
           py::arg("cg_steps"), py::arg("tolerance") = 0.0, py::arg("keep_basis") = false,
-          py::arg("n_threads"),
+          py::arg("basis").none(true) = static_cast<SharedBasis<T>*>(nullptr), py::arg("n_threads"),
           "Solve every row of one side; returns the objective but for the fixed side's ridge, "
           "and the solved side's ridge and lasso part. `prior` is left in the basis of the work.");
     m.def("loss_value", &loss_of<T>, py::arg("csr"), py::kw_only(), py::arg("loss"),
@@ -145,8 +163,8 @@ void bind(py::module_& m) {
 }  // namespace
 
 void bind_als(py::module_& m) {
-    bind<float>(m);
-    bind<double>(m);
+    bind<float>(m, "BasisFloat32");
+    bind<double>(m, "BasisFloat64");
 }
 
 }  // namespace matfac::bindings

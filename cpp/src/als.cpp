@@ -377,7 +377,8 @@ SweepResult run_half_sweep(const HalfSweep<T>& sweep, const BlasTable& blas, Con
         // The constraint is on these coordinates: nothing may be rotated.
         const double scale = sweep.loss == Loss::ials ? sweep.alpha : 1.0;
         const std::vector<double> gram =
-            table_gram<T>(fixed, nullptr, sweep.n_threads, control);
+            sweep.basis != nullptr ? sweep.basis->gram
+                                   : table_gram<T>(fixed, nullptr, sweep.n_threads, control);
         if (control.stop) return {0, 0, false};
         Buffer<T> shared(static_cast<std::size_t>(fixed.stride * fixed.stride));
         for (std::int64_t i = 0; i < fixed.k; ++i)
@@ -385,8 +386,11 @@ SweepResult run_half_sweep(const HalfSweep<T>& sweep, const BlasTable& blas, Con
                 shared[i * fixed.stride + j] = static_cast<T>(scale * gram[i * fixed.k + j]);
         return Sweep<T>(sweep, shared.data(), control).run();
     }
-    const auto basis = shared_basis<T>(fixed, implicit ? nullptr : sweep.fixed_weight, blas,
-                                       sweep.n_threads, control);
+    SharedBasis<T> own;
+    if (sweep.basis == nullptr)
+        own = shared_basis<T>(fixed, implicit ? nullptr : sweep.fixed_weight, blas,
+                              sweep.n_threads, control);
+    const SharedBasis<T>& basis = sweep.basis != nullptr ? *sweep.basis : own;
     if (control.stop) return {0, 0, false};
     HalfSweep<T> turned = sweep;
     Buffer<T> copy;

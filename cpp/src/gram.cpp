@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "matfac/als.hpp"
@@ -58,11 +59,11 @@ SharedBasis<T> shared_basis(TableView<const T> table, const T* weight, const Bla
     }
     for (double& g : gram)
         if (!std::isfinite(g)) throw std::overflow_error("a factor table holds NaN or infinity");
-    std::vector<double> values(static_cast<std::size_t>(k));
+    std::vector<double> values(static_cast<std::size_t>(k)), sum = gram;
     symmetric_eigen(blas, k, gram.data(), values.data());  // eigenvectors as rows of gram
 
     SharedBasis<T> basis{Buffer<T>(static_cast<std::size_t>(stride)),
-                         Buffer<T>(static_cast<std::size_t>(stride * stride))};
+                         Buffer<T>(static_cast<std::size_t>(stride * stride)), std::move(sum)};
     // A Gram has no negative eigenvalues but by rounding.
     for (std::int64_t j = 0; j < stride; ++j)
         basis.eigenvalues[j] = static_cast<T>(j < k ? std::max(values[j], 0.0) / total : 0.0);
@@ -75,7 +76,7 @@ SharedBasis<T> shared_basis(TableView<const T> table, const T* weight, const Bla
 template <class T>
 SharedBasis<T> transposed(const SharedBasis<T>& basis) {
     const std::size_t stride = basis.eigenvalues.size();
-    SharedBasis<T> back{Buffer<T>(stride), Buffer<T>(stride * stride)};
+    SharedBasis<T> back{Buffer<T>(stride), Buffer<T>(stride * stride), basis.gram};
     for (std::size_t i = 0; i < stride; ++i)
         for (std::size_t j = 0; j < stride; ++j)
             back.vectors[j * stride + i] = basis.vectors[i * stride + j];

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from matfac import _core, _engine
+from matfac._derived import derived
 from matfac._engine import Floats
 from matfac._feature_input import Features
 from matfac._features import FeatureMap, FeatureWeights, Prior
@@ -283,24 +285,43 @@ def fold_in(
     solved = _engine.empty_table(ratings.shape[0], k, dtype)
     bias = None if fixed_bias is None else np.zeros(ratings.shape[0], dtype)
     cg_steps, tolerance = converged(k, objective, dtype)
-    _core.half_sweep(
-        ratings.core,
-        loss=objective.loss,
-        mean=objective.mean,
-        alpha=objective.alpha,
-        k=k,
-        fixed=_engine.table(fixed),
-        solved=solved,
-        fixed_bias=fixed_bias,
-        solved_bias=bias,
-        prior=None if prior is None else prior.table,
-        prior_bias=None if prior is None else prior.bias,
-        ridge=objective.ridge(ratings),
-        lasso=objective.lasso(ratings),
-        nonnegative=objective.nonnegative,
-        cg_steps=cg_steps,
-        tolerance=tolerance,
-        keep_basis=True,
-        n_threads=n_threads,
-    )
+    ridge, lasso, basis = objective.ridge(ratings), objective.lasso(ratings), None
+    shared = objective.loss != "ratings" or cg_steps > 0
+    if few := ratings.nnz < len(fixed):
+        # The columns that have entries are all that is read, but for what every row shares.
+        if shared:
+            basis = derived("basis", fixed, lambda table: _basis_of(table, n_threads))
+        met, indices = np.unique(ratings.indices, return_inverse=True)
+        ratings = replace(
+            ratings, shape=(ratings.shape[0], len(met)), indices=indices.astype(np.int32)
+        )
+        fixed, fixed_bias = fixed[met], None if fixed_bias is None else fixed_bias[met]
+    with nullcontext() if few or not shared else _engine.single_threaded_blas():
+        _core.half_sweep(
+            ratings.core,
+            loss=objective.loss,
+            mean=objective.mean,
+            alpha=objective.alpha,
+            k=k,
+            fixed=_engine.table(fixed),
+            solved=solved,
+            fixed_bias=fixed_bias,
+            solved_bias=bias,
+            prior=None if prior is None else prior.table,
+            prior_bias=None if prior is None else prior.bias,
+            ridge=ridge,
+            lasso=lasso,
+            nonnegative=objective.nonnegative,
+            cg_steps=cg_steps,
+            tolerance=tolerance,
+            keep_basis=True,
+            basis=basis,
+            n_threads=n_threads,
+        )
     return _engine.factors_of(solved, k), bias
+
+
+def _basis_of(factors: Floats, n_threads: int) -> _core.BasisFloat32 | _core.BasisFloat64:
+    with _engine.single_threaded_blas():
+        table = _engine.table(factors)
+        return _core.shared_basis(table, k=factors.shape[1], n_threads=n_threads)

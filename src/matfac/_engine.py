@@ -119,11 +119,17 @@ def transpose(csr: Csr, n_threads: int) -> Csr:
 def table(factors: Floats) -> Floats:
     """Return factors (n x k) as a padded table; without a copy where k needs no padding."""
     n, k = factors.shape
-    if k % _core.LANES == 0 and factors.flags.c_contiguous and factors.flags.aligned:
+    if not needs_padding(factors):
         return factors
     padded = empty_table(n, k, factors.dtype)
     padded[:, :k] = factors
     return padded
+
+
+def needs_padding(factors: Floats) -> bool:
+    """Whether `table` makes a copy."""
+    flags = factors.flags
+    return bool(factors.shape[1] % _core.LANES) or not (flags.c_contiguous and flags.aligned)
 
 
 def empty_table(n_rows: int, k: int, dtype: np.typing.DTypeLike) -> Floats:

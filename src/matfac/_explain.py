@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
 
+from matfac._feature_rows import features_for
 from matfac._ratings import Ratings
 from matfac._titles import titles_of
 from matfac.interactions import Interactions
@@ -28,13 +30,15 @@ class Explanation:
     user, item : int, str or None
         Who, None for a user the model does not know, and what.
     score : float
-        ``mean + item_bias + contributions.sum()``.
+        ``mean + item_bias + features + contributions.sum()``.
     mean, item_bias : float
         Of the model; 0 where it has none. A user's bias is part of the contributions.
     items : ndarray of shape (n,)
         Items of the user's entries, ids or indices, the largest contribution first.
     values, contributions : ndarray of shape (n,)
         The entries' values, and what each adds to the score.
+    feature_contributions : ndarray of shape (n_features,)
+        What each of the user's features adds; of length 0 where none were given.
     """
 
     user: Any
@@ -45,6 +49,12 @@ class Explanation:
     items: NDArray[Any]
     values: Float
     contributions: Float
+    feature_contributions: Float
+
+    @property
+    def features(self) -> float:
+        """The share of the user's features: the sum of `feature_contributions`."""
+        return float(self.feature_contributions.sum())
 
     def to_dict(self) -> dict[str, NDArray[Any]]:
         """Return the entries as columns, as data frames are made from."""
@@ -64,6 +74,8 @@ class Explanation:
         lines = [f"{self.score:8.4f}  {named(np.array([self.item]))[0]}{whom}"]
         if self.mean or self.item_bias:
             lines += [f"{self.mean:+8.4f}  mean", f"{self.item_bias:+8.4f}  the item's bias"]
+        if len(self.feature_contributions):
+            lines.append(f"{self.features:+8.4f}  the user's features")
         order = np.argsort(-np.abs(self.contributions), kind="stable")[:k]
         order = order[np.argsort(-self.contributions[order], kind="stable")]
         listed = zip(
@@ -79,7 +91,62 @@ class Explanation:
         return self.text()
 
 
-def explain(model: FactorModel, user: Any, item: Any, X: Any, weights: Any) -> Explanation:
+class Explaining:
+    """What a `FactorModel` tells of its scores."""
+
+    def explain(
+        self, user: Any, item: Any, X: Any = None, *, weights: Any = None, user_features: Any = None
+    ) -> Explanation:
+        """Tell which of a user's entries made the score of an item, and how much each.
+
+        A user's factors are the solution of a linear system whose right-hand side is a sum over the
+        user's entries, so that a score is such a sum too (Hu, Koren, Volinsky 2008, section 5). It
+        is that of fold-in: of a training user with the training entries, what `predict` gives.
+
+        Parameters
+        ----------
+        user : int or str, or None
+            A known user's id or index; None for another, whose one row is X.
+        item : int or str
+            Any item of the model, by id or index.
+        X : {sparse matrix, sparse array, array-like, Interactions} of shape (m, n_items), optional
+            The user's entries: a matrix of that row alone, the training matrix, or an Interactions
+            with the user. The model keeps where its training entries are, but not their values, and
+            so None will do only for an `ImplicitMF` that was fitted on values of 1.
+        weights : matrix of X's shape, optional
+            As in `fit` (`ExplicitMF`).
+        user_features : {sparse matrix, sparse array, array-like}, optional
+            Where the model was fitted with user features, which it does not keep: the user's row
+            alone, or a row for each of the model's users. They get a share of their own.
+
+        Returns
+        -------
+        Explanation
+            ``str()`` shows it, ``to_dict()`` makes a data frame: ``pd.DataFrame(e.to_dict())``.
+
+        Raises
+        ------
+        TypeError
+            With non-negative factors, an L1 penalty or a pairwise loss: there is no such sum.
+
+        Examples
+        --------
+        >>> from matfac import ImplicitMF, Interactions
+        >>> clicks = Interactions.from_arrays(["ann", "ann", "bob"], ["up", "jaws", "up"])
+        >>> model = ImplicitMF(n_factors=2, random_state=0).fit(clicks)
+        >>> why = model.explain("bob", "jaws")
+        >>> why.items
+        array(['up'], dtype='<U4')
+        >>> bool(abs(why.score - model.predict("bob", "jaws")) < 1e-5)
+        True
+        """
+        check_is_fitted(self)
+        return explain(cast("FactorModel", self), user, item, X, weights, user_features)
+
+
+def explain(
+    model: FactorModel, user: Any, item: Any, X: Any, weights: Any, user_features: Any
+) -> Explanation:
     """Explain one score; see `FactorModel.explain`."""
     objective = model._objective()
     if objective.descends:
@@ -87,17 +154,13 @@ def explain(model: FactorModel, user: Any, item: Any, X: Any, weights: Any) -> E
             f"{type(model).__name__} has no explanations with nonnegative or l1_reg: bounds and L1 "
             "penalties make a user's factors no sum over the entries"
         )
-    if model.user_feature_factors_ is not None:
-        raise TypeError(
-            f"{type(model).__name__} has no explanations after a fit with user_features: they are "
-            "part of a user's factors, which are no sum over the entries then"
-        )
     if np.ndim(item) != 0 or np.ndim(user) != 0:
         raise ValueError("user and item must be one id or index each")
     column = int(model._lookup(item, "items"))
     row = None if user is None else int(model._lookup(user, "users"))
     assumed = X is None
     ratings = _clicks_of(model, row) if assumed else _row_of(model, user, row, X, weights)
+    says = _priors_of(model, row, user_features)
     mean = model.mean_
     bias = np.zeros(len(model.item_factors_)) if model.item_bias_ is None else model.item_bias_
     table = model.item_factors_.astype(np.float64)
@@ -116,25 +179,53 @@ def explain(model: FactorModel, user: Any, item: Any, X: Any, weights: Any) -> E
         curvature = (objective.alpha if objective.loss == "hu" else 1.0) * values
         linear = curvature + (objective.loss == "hu")
     own = table[ratings.indices]
-    gram += (own * curvature[:, None]).T @ own + float(objective.ridge(ratings)[0]) * np.eye(
-        len(gram)
-    )
+    ridge = float(objective.ridge(ratings)[0])
+    gram += (own * curvature[:, None]).T @ own + ridge * np.eye(len(gram))
     if assumed and row is not None:
-        _check_assumed(model, row, np.linalg.lstsq(gram, own.T @ linear)[0])
-    # x = gram^-1 sum_j linear_j y_j, so that each entry adds its term's product with the item.
-    contributions = linear * (own @ np.linalg.lstsq(gram, table[column])[0])
+        _check_assumed(
+            model, row, np.linalg.lstsq(gram, own.T @ linear + ridge * says.sum(axis=0))[0]
+        )
+    # x = gram^-1 (sum_j linear_j y_j + ridge sum_f says_f), so that each entry and each feature
+    # adds its term's product with the item. Without entries x is what the features say.
+    towards = np.linalg.lstsq(gram, table[column])[0]
+    contributions = linear * (own @ towards)
+    of_features = says @ (ridge * towards if len(values) else table[column])
     order = np.argsort(-contributions, kind="stable")
     base = float(bias[column])
     return Explanation(
         user=user,
         item=item,
-        score=float(mean + base + contributions.sum()),
+        score=float(mean + base + of_features.sum() + contributions.sum()),
         mean=float(mean),
         item_bias=base,
         items=model._labels(ratings.indices[order], "items"),
         values=values[order],
         contributions=contributions[order],
+        feature_contributions=of_features,
     )
+
+
+def _priors_of(model: FactorModel, row: int | None, user_features: Any) -> Float:
+    """Return what each of a user's features says of the factors and the bias, a row for each."""
+    width = model.item_factors_.shape[1] + (model.item_bias_ is not None)
+    if user_features is None:
+        if row is not None and model.user_feature_factors_ is not None:
+            raise ValueError(
+                "user_features is needed: the model was fitted with features of users, which it "
+                "does not keep; give the user's row, or a row for each user"
+            )
+        return np.zeros((0, width))
+    features, weights = features_for(model, "user", user_features, None)
+    if features.shape[0] != 1:
+        if row is None or features.shape[0] != len(model.user_factors_):
+            raise ValueError(
+                "user_features must be the user's row alone or, for a known user, a row for each "
+                f"of the model's {len(model.user_factors_)} users; got {features.shape[0]} rows"
+            )
+        features = features[[row]]
+    factors, bias = weights
+    parts = factors if bias is None else np.column_stack((factors, bias))
+    return np.asarray(features.toarray().T * parts.astype(np.float64))
 
 
 def _row_of(model: FactorModel, user: Any, row: int | None, X: Any, weights: Any) -> Ratings:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
 from matfac import _engine
 from matfac._engine import Floats
 from matfac._feature_input import check_features
@@ -14,10 +18,29 @@ if TYPE_CHECKING:
     from matfac._model import FactorModel
 
 
-def prior_for(model: FactorModel, side: str, features: Any, n_rows: int | None) -> Prior | None:
-    """Return the prior of new rows of the side, "user" or "item", or None without features."""
+def prior_for(
+    model: FactorModel,
+    side: str,
+    features: Any,
+    n_rows: int | None,
+    chosen: NDArray[np.integer[Any]] | None = None,
+) -> Prior | None:
+    """Return the prior of rows of the side, "user" or "item", or None without features.
+
+    Of the `n_rows` (None: any number) the chosen ones alone; None: of all.
+    """
     if features is None:
         return None
+    checked, weights = features_for(model, side, features, n_rows)
+    if chosen is not None:
+        checked = checked[chosen]
+    return prior_of(checked, weights, check_threads(model.n_threads))
+
+
+def features_for(
+    model: FactorModel, side: str, features: Any, n_rows: int | None
+) -> tuple[sp.csr_array, FeatureWeights]:
+    """Return checked features of rows of the side, and what the model makes of each feature."""
     argument = f"{side}_features"
     factors = getattr(model, f"{side}_feature_factors_")
     if factors is None:
@@ -29,8 +52,7 @@ def prior_for(model: FactorModel, side: str, features: Any, n_rows: int | None) 
             f"{argument} has {checked.shape[1]} columns, but the model was fitted on "
             f"{len(factors)} features"
         )
-    weights = FeatureWeights(factors, getattr(model, f"{side}_feature_bias_"))
-    return prior_of(checked, weights, check_threads(model.n_threads))
+    return checked, FeatureWeights(factors, getattr(model, f"{side}_feature_bias_"))
 
 
 def rows_of(model: FactorModel, side: str, features: Any) -> tuple[Floats, Floats | None]:

@@ -13,6 +13,7 @@ import numpy as np
 from matfac import _checkpoint, _engine, _loop, _memory
 from matfac._als import Objective, take_over
 from matfac._checkpoint import Checkpoint
+from matfac._derived import freeze
 from matfac._engine import Floats
 from matfac._exceptions import ConvergenceError
 from matfac._feature_input import Features, check_features
@@ -283,8 +284,8 @@ class FitMixin:
         """Return the fitted attributes; no model holds NaN or infinity."""
         user_bias, item_bias = solver.biases()
         result: dict[str, Any] = {
-            "user_factors_": _engine.factors_of(solver.tables["users"], solver.k),
-            "item_factors_": _engine.factors_of(solver.tables["items"], solver.k),
+            "user_factors_": freeze(_engine.factors_of(solver.tables["users"], solver.k)),
+            "item_factors_": freeze(_engine.factors_of(solver.tables["items"], solver.k)),
             "user_bias_": user_bias,
             "item_bias_": item_bias,
             "mean_": solver.objective.mean,

@@ -2,23 +2,103 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
 from matfac import _als
+from matfac._derived import freeze
 from matfac._engine import Floats
+from matfac._feature_rows import prior_for
+from matfac._features import Prior
 from matfac._ids import IdIndex
 from matfac._ratings import Pattern, Ratings
-from matfac._validation import check_dtype, check_matrix, check_threads, seed_of
+from matfac._validation import check_dtype, check_integer, check_matrix, check_threads, seed_of
 from matfac.interactions import Interactions
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from matfac._model import FactorModel
 
 Names: TypeAlias = "tuple[IdIndex | None, IdIndex | None]"
+
+
+class Growing:
+    """The part of a `FactorModel` that takes in new data."""
+
+    def partial_fit(
+        self,
+        X: Any,
+        y: None = None,
+        *,
+        users: ArrayLike | None = None,
+        items: ArrayLike | None = None,
+        weights: Any = None,
+        user_features: Any = None,
+        item_features: Any = None,
+        n_sweeps: int = 3,
+    ) -> Self:
+        """Store new and changed users and items: their rows are solved, all others stay.
+
+        The training data are not needed, and so X must hold the *whole history* of each user and
+        item that it touches, and the features of each where the model was fitted with some. An
+        unfitted estimator is fitted to X.
+
+        Parameters
+        ----------
+        X : {sparse matrix, sparse array, array-like, Interactions} of shape (m, n)
+            Of a model without ids: numbered as the model's users and items, the new ones behind, so
+            that m and n are at least the model's. Of a model with ids: an Interactions of the
+            touched users and items alone; unknown ids are appended to the model's.
+        y : None
+            Ignored.
+        users : array-like, optional
+            Ids or indices of the users whose whole history X holds. None: all that have entries,
+            and those new to the model.
+        items : array-like, optional
+            Ids or indices of the items whose whole history X holds. None: those new to the model;
+            known items then keep their factors.
+        weights : matrix of X's shape, optional
+            As in `fit` (`ExplicitMF`).
+        user_features, item_features : {sparse matrix, sparse array, array-like}, optional
+            A row for each row and column of X, as in `fit`; the touched ones' are read. A new one
+            without entries gets the factors that its features suggest.
+        n_sweeps : int
+            Where items are touched: how often these and the touched users are solved in turn, after
+            a first solution of the users. Users alone need no more than that one.
+
+        Returns
+        -------
+        self
+            `mean_`, `history_`, `n_iter_`, `objective_` and what the features say stay those of the
+            fit. After an error or Ctrl-C the model is as it was.
+
+        Examples
+        --------
+        >>> from matfac import ImplicitMF, Interactions
+        >>> seen = Interactions.from_arrays(["ann", "ann", "bob"], ["up", "jaws", "up"])
+        >>> model = ImplicitMF(n_factors=2, random_state=0).fit(seen)
+        >>> model = model.partial_fit(Interactions.from_arrays(["cid", "cid"], ["up", "it"]))
+        >>> model.user_ids_, model.item_ids_
+        (array(['ann', 'bob', 'cid'], dtype='<U3'), array(['jaws', 'up', 'it'], dtype='<U4'))
+        """
+        given = {
+            "weights": weights,
+            "user_features": user_features,
+            "item_features": item_features,
+        }
+        given = {name: value for name, value in given.items() if value is not None}
+        model = cast("FactorModel", self)
+        if not hasattr(self, "item_factors_"):
+            model.fit(X, **given)
+            return self
+        check_integer("n_sweeps", n_sweeps, minimum=1)
+        grown = grow(model, X, users, items, n_sweeps=n_sweeps, **given)
+        self.__dict__.update(grown)  # at once: Ctrl-C falls before or after
+        return self
 
 
 def grow(
@@ -26,21 +106,21 @@ def grow(
     X: Any,
     users: ArrayLike | None,
     items: ArrayLike | None,
-    weights: Any,
+    *,
     n_sweeps: int,
+    weights: Any = None,
+    user_features: Any = None,
+    item_features: Any = None,
 ) -> dict[str, Any]:
-    """Return the attributes that a partial fit changes; see `FactorModel.partial_fit`."""
-    if not (model.user_feature_factors_ is None and model.item_feature_factors_ is None):
-        raise ValueError(
-            "partial_fit takes no features, and the model was fitted with some: use transform or "
-            "fold_in_items with features, or fit anew"
-        )
+    """Return the attributes that a partial fit changes; see `Growing.partial_fit`."""
     names = _grown_names(model, X)
     by_user = _aligned(model, X, weights, names)
     by_item = by_user.transposed(check_threads(model.n_threads))
     n_known = len(model.user_factors_), len(model.item_factors_)
     if users is None:
-        rows = np.flatnonzero(np.diff(by_user.indptr))
+        touched_rows = np.diff(by_user.indptr) > 0
+        touched_rows[n_known[0] :] = True
+        rows = np.flatnonzero(touched_rows)
     else:
         rows = _rows_of(users, names[0], by_user.shape[0], "users")
     columns = np.arange(n_known[1], by_user.shape[1])
@@ -61,10 +141,17 @@ def grow(
     tables[1][new] = _start(model, by_user.shape[1] - n_known[1], tables[1].shape[1])
 
     touched = (rows, by_user.choose(rows)), (columns, by_item.choose(columns))
+    priors = (
+        _prior(model, "user", user_features, X, names[0], rows, by_user.shape[0]),
+        _prior(model, "item", item_features, X, names[1], columns, by_user.shape[1]),
+    )
 
     def solve(side: int) -> None:
         which, entries = touched[side]
-        tables[side][which], own = model._solve(entries, tables[1 - side], biases[1 - side])
+        prior = priors[side]
+        if prior is not None:  # which the solution uses up
+            prior = prior._replace(table=prior.table.copy())
+        tables[side][which], own = model._solve(entries, tables[1 - side], biases[1 - side], prior)
         whole = biases[side]
         if whole is not None and own is not None:
             whole[which] = own
@@ -75,8 +162,8 @@ def grow(
         solve(0)
     seen = None if model._seen is None else _seen_after(model._seen, by_user, rows, columns)
     return {
-        "user_factors_": tables[0],
-        "item_factors_": tables[1],
+        "user_factors_": freeze(tables[0]),
+        "item_factors_": freeze(tables[1]),
         "user_bias_": biases[0],
         "item_bias_": biases[1],
         "n_features_in_": by_user.shape[1],
@@ -84,6 +171,38 @@ def grow(
         "_item_index": names[1],
         "_seen": seen,
     }
+
+
+def _prior(
+    model: FactorModel,
+    side: str,
+    features: Any,
+    X: Any,
+    index: IdIndex | None,
+    touched: NDArray[np.int64],
+    n: int,
+) -> Prior | None:
+    """Return what the features say of the touched rows of a side."""
+    if features is None:
+        if getattr(model, f"{side}_feature_factors_") is None or not len(touched):
+            return None
+        raise ValueError(
+            f"{side}_features is needed: the model was fitted with some, and X touches "
+            f"{len(touched)} {side}s; give a row for each {side} of X, of zeros where nothing is "
+            "known"
+        )
+    if index is None:
+        return prior_for(model, side, features, n, touched)
+    ids = X.user_ids if side == "user" else X.item_ids
+    at = np.full(n, -1)
+    at[index.lookup(ids, f"{side}s")] = np.arange(len(ids))
+    missing = touched[at[touched] < 0]
+    if len(missing):
+        raise ValueError(
+            f"{side}s names {index.ids[missing[0]].item()!r}, which is not among the {side}s of X, "
+            f"so that {side}_features has no row for it"
+        )
+    return prior_for(model, side, features, len(ids), at[touched])
 
 
 def _longer(array: Floats, n: int) -> Floats:

@@ -11,18 +11,19 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from matfac import _als, _engine, _explain, _growth, _persistence
+from matfac import _als, _persistence
+from matfac._derived import freeze
 from matfac._engine import Floats
-from matfac._explain import Explanation
+from matfac._explain import Explaining
 from matfac._feature_rows import prior_for, rows_of
 from matfac._features import Prior
+from matfac._growth import Growing
 from matfac._ids import IdIndex
 from matfac._loop import Record
 from matfac._ratings import Ratings
 from matfac._serving import Serving
 from matfac._validation import (
     check_dtype,
-    check_integer,
     check_matrix,
     check_threads,
     check_weights,
@@ -43,7 +44,9 @@ def _joined(factors: Floats, bias: Floats | None) -> Floats:
     return factors if bias is None else np.column_stack((factors, bias))
 
 
-class FactorModel(Serving, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class FactorModel(
+    Serving, Growing, Explaining, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """Base of the estimators: a fitted model is plain arrays, used here.
 
     Subclasses fit; they set `user_factors_`, `item_factors_`, `user_bias_`, `item_bias_` (None
@@ -77,6 +80,12 @@ class FactorModel(Serving, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             f"{type(self).__name__} does not solve its rows by least squares, so that it has "
             "neither explain nor partial_fit"
         )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for name in ("user_factors_", "item_factors_"):  # arrays come out of a pickle writeable
+            if name in vars(self):
+                freeze(vars(self)[name])
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -136,10 +145,9 @@ class FactorModel(Serving, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         self, ratings: Ratings, fixed: Floats, bias: Floats | None, prior: Prior | None = None
     ) -> tuple[Floats, Floats | None]:
         """Return the best factors and biases of rows, given those of their columns."""
-        with _engine.single_threaded_blas():
-            return _als.fold_in(
-                ratings, self._objective(), fixed, bias, check_threads(self.n_threads), prior
-            )
+        return _als.fold_in(
+            ratings, self._objective(), fixed, bias, check_threads(self.n_threads), prior
+        )
 
     def transform(self, X: Any, *, weights: Any = None, user_features: Any = None) -> Floats:
         """Fold users in: the factors a last half sweep of the fit would give their rows.
@@ -222,106 +230,6 @@ class FactorModel(Serving, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
                 + ("; pass X.T" if ratings.shape[1] == n_users else "")
             )
         return self._weighted(weights, ratings).transposed(check_threads(self.n_threads))
-
-    def partial_fit(
-        self,
-        X: Any,
-        y: None = None,
-        *,
-        users: ArrayLike | None = None,
-        items: ArrayLike | None = None,
-        weights: Any = None,
-        n_sweeps: int = 3,
-    ) -> Self:
-        """Store new and changed users and items: their rows are solved, all others stay.
-
-        The training data are not needed, and so X must hold the *whole history* of each user and
-        item that it touches. An unfitted estimator is fitted to X.
-
-        Parameters
-        ----------
-        X : {sparse matrix, sparse array, array-like, Interactions} of shape (m, n)
-            Of a model without ids: numbered as the model's users and items, the new ones behind, so
-            that m and n are at least the model's. Of a model with ids: an Interactions of the
-            touched users and items alone; unknown ids are appended to the model's.
-        y : None
-            Ignored.
-        users : array-like, optional
-            Ids or indices of the users whose whole history X holds. None: all that have entries.
-        items : array-like, optional
-            Ids or indices of the items whose whole history X holds. None: those new to the model;
-            known items then keep their factors.
-        weights : matrix of X's shape, optional
-            As in `fit` (`ExplicitMF`).
-        n_sweeps : int
-            Where items are touched: how often these and the touched users are solved in turn, after
-            a first solution of the users. Users alone need no more than that one.
-
-        Returns
-        -------
-        self
-            `mean_`, `history_`, `n_iter_` and `objective_` stay those of the fit. After an error
-            or Ctrl-C the model is as it was.
-
-        Examples
-        --------
-        >>> from matfac import ImplicitMF, Interactions
-        >>> seen = Interactions.from_arrays(["ann", "ann", "bob"], ["up", "jaws", "up"])
-        >>> model = ImplicitMF(n_factors=2, random_state=0).fit(seen)
-        >>> model = model.partial_fit(Interactions.from_arrays(["cid", "cid"], ["up", "it"]))
-        >>> model.user_ids_, model.item_ids_
-        (array(['ann', 'bob', 'cid'], dtype='<U3'), array(['jaws', 'up', 'it'], dtype='<U4'))
-        """
-        if not hasattr(self, "item_factors_"):
-            return self.fit(X, **({} if weights is None else {"weights": weights}))
-        check_integer("n_sweeps", n_sweeps, minimum=1)
-        grown = _growth.grow(self, X, users, items, weights, n_sweeps)
-        self.__dict__.update(grown)  # at once: Ctrl-C falls before or after
-        return self
-
-    def explain(self, user: Any, item: Any, X: Any = None, *, weights: Any = None) -> Explanation:
-        """Tell which of a user's entries made the score of an item, and how much each.
-
-        A user's factors are the solution of a linear system whose right-hand side is a sum over the
-        user's entries, so that a score is such a sum too (Hu, Koren, Volinsky 2008, section 5). It
-        is that of fold-in: of a training user with the training entries, what `predict` gives.
-
-        Parameters
-        ----------
-        user : int or str, or None
-            A known user's id or index; None for another, whose one row is X.
-        item : int or str
-            Any item of the model, by id or index.
-        X : {sparse matrix, sparse array, array-like, Interactions} of shape (m, n_items), optional
-            The user's entries: a matrix of that row alone, the training matrix, or an Interactions
-            with the user. The model keeps where its training entries are, but not their values, and
-            so None will do only for an `ImplicitMF` that was fitted on values of 1.
-        weights : matrix of X's shape, optional
-            As in `fit` (`ExplicitMF`).
-
-        Returns
-        -------
-        Explanation
-            ``str()`` shows it, ``to_dict()`` makes a data frame: ``pd.DataFrame(e.to_dict())``.
-
-        Raises
-        ------
-        TypeError
-            With non-negative factors, an L1 penalty or a pairwise loss: there is no such sum.
-
-        Examples
-        --------
-        >>> from matfac import ImplicitMF, Interactions
-        >>> clicks = Interactions.from_arrays(["ann", "ann", "bob"], ["up", "jaws", "up"])
-        >>> model = ImplicitMF(n_factors=2, random_state=0).fit(clicks)
-        >>> why = model.explain("bob", "jaws")
-        >>> why.items
-        array(['up'], dtype='<U4')
-        >>> bool(abs(why.score - model.predict("bob", "jaws")) < 1e-5)
-        True
-        """
-        check_is_fitted(self)
-        return _explain.explain(self, user, item, X, weights)
 
     def _weighted(self, weights: Any, ratings: Ratings) -> Ratings:
         if weights is not None and self._implicit:

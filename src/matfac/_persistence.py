@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from matfac import model_io
+from matfac._derived import freeze
 from matfac._ids import IdIndex
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _set_arrays(
         for what, array in (("bias", bias), ("ids", ids)):
             if array is not None and array.shape != (len(factors),):
                 raise ValueError(f"{path} is damaged: {side}_{what} does not fit {side}_factors")
-        setattr(model, f"{side}_factors_", factors)
+        setattr(model, f"{side}_factors_", freeze(factors))
         setattr(model, f"{side}_bias_", bias)
         setattr(model, f"_{side}_index", None if ids is None else IdIndex(ids))
     if (

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from matfac import _core, _engine
+from matfac._derived import padded
 from matfac._engine import Floats
 from matfac._filters import candidates, row_mask
 from matfac._known import KnownRows
@@ -81,8 +82,8 @@ class Serving(KnownRows):
         """Score pairs of indices, of one shape."""
         scores = _core.predict(
             k=self.item_factors_.shape[1],
-            users=_engine.table(self.user_factors_),
-            items=_engine.table(self.item_factors_),
+            users=padded(self.user_factors_),
+            items=padded(self.item_factors_),
             user_bias=self.user_bias_,
             item_bias=self.item_bias_,
             mean=self.mean_,
@@ -261,7 +262,7 @@ class Serving(KnownRows):
         return _core.top_k(
             k=table.shape[1],
             queries=_engine.table(np.ascontiguousarray(queries)),
-            items=_engine.table(table),
+            items=padded(table),
             item_bias=bias,
             candidates=candidates,
             include=include,

@@ -324,6 +324,8 @@ class RankingMF(FitMixin, FactorModel):
         users: ArrayLike | None = None,
         items: ArrayLike | None = None,
         weights: Any = None,
+        user_features: Any = None,
+        item_features: Any = None,
         n_sweeps: int = 3,
     ) -> Self:
         """Store new and changed users, folded in; as `ExplicitMF.partial_fit`, but never items.
@@ -336,4 +338,12 @@ class RankingMF(FitMixin, FactorModel):
         """
         if items is not None:
             raise ValueError(NO_NEW_ITEMS)
-        return super().partial_fit(X, y, users=users, weights=weights, n_sweeps=n_sweeps)
+        return super().partial_fit(
+            X,
+            y,
+            users=users,
+            weights=weights,
+            user_features=user_features,
+            item_features=item_features,
+            n_sweeps=n_sweeps,
+        )

@@ -16,6 +16,14 @@ enum class Loss {
     hu,       // sum over all cells of c (p - x.y)^2, c = 1 + alpha r and p = 1 at entries
 };
 
+// The eigenbasis of a table's Gram: of the sum over its rows, or of their weighted mean.
+template <class T>
+struct SharedBasis {
+    Buffer<T> eigenvalues;     // stride entries, ascending; padding 0
+    Buffer<T> vectors;         // stride x stride, column j the j-th eigenvector
+    std::vector<double> gram;  // the sum itself, k x k
+};
+
 template <class T>
 struct HalfSweep {
     CsrView<T> ratings;  // its rows are the rows being solved
@@ -38,6 +46,9 @@ struct HalfSweep {
     int cg_steps = 0;
     double tolerance = 0;    // these steps end early at this reduction (squared)
     bool keep_basis = false;  // true: fixed stays as it is and solved comes in its basis
+    // With keep_basis: of the table that `fixed` holds a part of, the rows that entries meet; null:
+    // fixed is whole, and its basis is found here.
+    const SharedBasis<T>* basis = nullptr;
     int n_threads = 1;
 
     bool descends() const { return nonnegative || lasso != nullptr; }
@@ -56,13 +67,6 @@ SweepResult run_half_sweep(const HalfSweep<T>& sweep, const BlasTable& blas, Con
 template <class T>
 std::vector<double> table_gram(TableView<const T> table, const T* weight, int n_threads,
                                Control& control);
-
-// The eigenbasis of a table's Gram: of the sum over its rows, or of their weighted mean.
-template <class T>
-struct SharedBasis {
-    Buffer<T> eigenvalues;  // stride entries, ascending; padding 0
-    Buffer<T> vectors;      // stride x stride, column j the j-th eigenvector
-};
 
 template <class T>
 SharedBasis<T> shared_basis(TableView<const T> table, const T* weight, const BlasTable& blas,
