@@ -23,8 +23,8 @@ py::tuple half_sweep(const Csr<T>& csr, const std::string& loss, double mean, do
                      const MaybeArray<T>& fixed_bias, MaybeArray<T> solved_bias,
                      MaybeArray<T> prior, const MaybeArray<T>& prior_bias, const Array<T>& ridge,
                      const MaybeArray<T>& fixed_weight, const MaybeArray<T>& lasso,
-                     bool nonnegative, int cg_steps, double tolerance, bool keep_basis,
-                     const SharedBasis<T>* basis, int n_threads) {
+                     bool nonnegative, int cg_steps, double tolerance, double relaxation,
+                     bool keep_basis, const SharedBasis<T>* basis, int n_threads) {
     HalfSweep<T> sweep;
     sweep.ratings = csr.view;
     sweep.loss = loss_named(loss);
@@ -60,6 +60,8 @@ py::tuple half_sweep(const Csr<T>& csr, const std::string& loss, double mean, do
     if (cg_steps < 0) refuse("cg_steps", "must not be negative");
     sweep.cg_steps = cg_steps;
     sweep.tolerance = tolerance;
+    if (!(relaxation > 0 && relaxation < 2)) refuse("relaxation", "must be within (0, 2)");
+    sweep.relaxation = relaxation;
     sweep.keep_basis = keep_basis;
     if (basis != nullptr) {
         if (!keep_basis) refuse("basis", "goes with keep_basis alone");
@@ -142,7 +144,8 @@ void bind(py::module_& m, const char* basis) {
           py::arg("prior_bias").noconvert() = py::none(), py::arg("ridge").noconvert(),
           py::arg("fixed_weight").noconvert() = py::none(),
           py::arg("lasso").noconvert() = py::none(), py::arg("nonnegative") = false,
-          py::arg("cg_steps"), py::arg("tolerance") = 0.0, py::arg("keep_basis") = false,
+          py::arg("cg_steps"), py::arg("tolerance") = 0.0, py::arg("relaxation") = 1.0,
+          py::arg("keep_basis") = false,
           py::arg("basis").none(true) = static_cast<SharedBasis<T>*>(nullptr), py::arg("n_threads"),
           "Solve every row of one side; returns the objective but for the fixed side's ridge, "
           "and the solved side's ridge and lasso part. `prior` is left in the basis of the work.");

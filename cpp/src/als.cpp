@@ -256,7 +256,7 @@ private:
         if (s_.loss == Loss::ratings) p.precondition_scale = static_cast<T>(curvature);
         RowAnswer<T> a = answer(row);
         kernel_.row_cg(p, a, s_.cg_steps, static_cast<T>(s_.tolerance),
-                       scratch + 2 * entry_capacity());
+                       static_cast<T>(s_.relaxation), scratch + 2 * entry_capacity());
         return constant + a.value;
     }
 

@@ -20,6 +20,9 @@ SIDES = ("users", "items")
 BIASES = ("user_bias", "item_bias")
 # Up to here the exact solution of a row costs about as much as a few gradient steps.
 EXACT_UP_TO = 128
+# Gradient steps go this many times as far as to their row's minimum, which takes two thirds of the
+# sweeps or fewer (successive over-relaxation). The objective still falls, as with any below 2.
+RELAXATION = 1.4
 
 
 @dataclass(frozen=True)
@@ -141,8 +144,8 @@ class AlsSolver:
 
     def epoch(self, number: int) -> Record:
         """Solve every user, then every item."""
-        _, user_ridge = self._half(0, self.cg_steps or 0)
-        value, item_ridge = self._half(1, self.cg_steps or 0)
+        _, user_ridge = self._half(0, self.cg_steps or 0, relaxation=RELAXATION)
+        value, item_ridge = self._half(1, self.cg_steps or 0, relaxation=RELAXATION)
         record = {"objective": max(value + user_ridge + self._feature_penalty(), 0.0)}
         if self.objective.loss == "ratings":
             loss = max(value - item_ridge, 0.0)
@@ -195,7 +198,13 @@ class AlsSolver:
         return sum(m.penalty_of(w) for m, w in pairs if m is not None and w is not None)
 
     def _half(
-        self, side: int, cg_steps: int, tolerance: float = 0.0, *, last: bool = False
+        self,
+        side: int,
+        cg_steps: int,
+        tolerance: float = 0.0,
+        *,
+        relaxation: float = 1.0,
+        last: bool = False,
     ) -> tuple[float, float]:
         # From the table as it lies: each half sweep turns the factor space.
         self._fit_features(side)
@@ -218,6 +227,7 @@ class AlsSolver:
             nonnegative=self.objective.nonnegative,
             cg_steps=cg_steps,
             tolerance=tolerance,
+            relaxation=relaxation,
             # Both sides' feature weights are of the basis that the tables have now.
             keep_basis=last and self._maps != (None, None),
             n_threads=self.n_threads,

@@ -81,6 +81,7 @@ def half_sweep(
     nonnegative: bool = False,
     cg_steps: int,
     tolerance: float = 0.0,
+    relaxation: float = 1.0,
     keep_basis: bool = False,
     basis: BasisFloat32 | BasisFloat64 | None = None,
     n_threads: int,

@@ -177,7 +177,11 @@ def normal_equations(problems: RowProblems) -> Iterator[tuple[Array, Array, Arra
 
 
 def solve_rows_cg(
-    problems: RowProblems, start: Array, steps: int, precond_scale: ArrayLike
+    problems: RowProblems,
+    start: Array,
+    steps: int,
+    precond_scale: ArrayLike,
+    relaxation: float = 1.0,
 ) -> Array:
     """``steps`` steps of preconditioned conjugate gradient for every row, from ``start``.
 
@@ -191,6 +195,8 @@ def solve_rows_cg(
     start : (n_rows, K) array, or (n_rows, K + 1) with the bias last
     steps : int
     precond_scale : float or (n_rows,) array
+    relaxation : float
+        Each step goes this many times as far, past the minimum along its direction where above 1.
 
     Returns
     -------
@@ -222,7 +228,7 @@ def solve_rows_cg(
         x, own = start[rows], diagonal[rows]
         residual = _combine(p.linear[at] - _scores(tile, curvature, x), tile) - own * x
         residual += pull[rows]
-        _cg(tile, curvature, own, inverse[rows], x, residual, steps)
+        _cg(tile, curvature, own, inverse[rows], x, residual, steps, relaxation)
         solution[rows] = x
     solution[:, :k] = solution[:, :k] @ basis.T
     return solution
@@ -244,7 +250,14 @@ def _dots(a: Array, b: Array) -> Array:
 
 
 def _cg(
-    tile: Array, c: Array | None, diagonal: Array, inverse: Array, x: Array, r: Array, steps: int
+    tile: Array,
+    c: Array | None,
+    diagonal: Array,
+    inverse: Array,
+    x: Array,
+    r: Array,
+    steps: int,
+    relaxation: float,
 ) -> None:
     direction = inverse * r
     size = _dots(r, direction)
@@ -257,7 +270,7 @@ def _cg(
         curvature = _dots(direction, image)
         active &= curvature > 0
         step = np.divide(size, curvature, out=np.zeros_like(size), where=active)
-        x += step * direction
+        x += relaxation * step * direction
         r -= step * image
         z = inverse * r
         following = _dots(r, z)

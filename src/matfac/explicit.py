@@ -62,9 +62,9 @@ class ExplicitMF(FitMixin, FactorModel):
     n_iter : int
         Epochs: sweeps over users and items, or passes over the ratings.
     cg_steps : int or None
-        ALS: conjugate-gradient steps per row and half sweep, warm-started. None solves each row
-        exactly, by Cholesky. With `nonnegative` or `l1_reg` passes of coordinate descent; None as
-        many as it takes.
+        ALS: conjugate-gradient steps per row and half sweep, warm-started and over-relaxed. None
+        solves each row exactly, by Cholesky. With `nonnegative` or `l1_reg` passes of coordinate
+        descent; None as many as it takes.
     learning_rate : float
         SGD: a row's step is this over the root of its sum of squared errors so far, and falls
         along half a cosine over `n_iter` epochs. Free of the ratings' scale.

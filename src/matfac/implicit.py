@@ -64,9 +64,10 @@ class ImplicitMF(FitMixin, FactorModel):
     n_iter : int
         Sweeps over users and items.
     cg_steps : int or None
-        Conjugate-gradient steps per row and half sweep, warm-started and preconditioned by the part
-        of the problem that all rows share. None solves each row exactly, by Cholesky. With
-        `nonnegative` or `l1_reg` passes of coordinate descent; None as many as it takes.
+        Conjugate-gradient steps per row and half sweep, warm-started, over-relaxed and
+        preconditioned by the part of the problem that all rows share. None solves each row exactly,
+        by Cholesky. With `nonnegative` or `l1_reg` passes of coordinate descent; None as many as it
+        takes.
     nonnegative : bool
         Keep all factors at or above 0: non-negative least squares per row, by coordinate descent.
     l1_reg : float

@@ -94,6 +94,7 @@ def explicit_half_sweep(
     weights: Array | None = None,
     fixed_counts: Array | None = None,
     cg_steps: int | None = None,
+    relaxation: float = 1.0,
     fit_bias: bool = True,
     lasso: ArrayLike | None = None,
     nonnegative: bool = False,
@@ -113,6 +114,8 @@ def explicit_half_sweep(
         Entries (or weight sums) of the fixed rows, for the preconditioner; None counts them.
     cg_steps : int, optional
         Steps of conjugate gradient; None solves exactly.
+    relaxation : float
+        Of these steps, see `solve_rows_cg`.
     fit_bias : bool
         False leaves the solved side's biases as they are.
     lasso : float or (n_rows,) array, optional
@@ -157,7 +160,7 @@ def explicit_half_sweep(
         share = counted if fixed_counts is None else np.asarray(fixed_counts, dtype=np.float64)
         share = (share / max(share.sum(), np.finfo(np.float64).tiny)).astype(dtype)
         problems = problems._replace(shared=fixed.T @ (fixed * share[:, None]))
-        solution = solve_rows_cg(problems, start, cg_steps, own)
+        solution = solve_rows_cg(problems, start, cg_steps, own, relaxation)
     return (solution[:, :-1], solution[:, -1]) if fit_bias else (solution, bias)
 
 
@@ -197,6 +200,7 @@ def implicit_half_sweep(
     alpha: float | None = None,
     alpha0: float | None = None,
     cg_steps: int | None = None,
+    relaxation: float = 1.0,
     lasso: ArrayLike | None = None,
     nonnegative: bool = False,
     prior: Array | None = None,
@@ -212,6 +216,8 @@ def implicit_half_sweep(
         One of them: ``alpha`` for Hu/Koren's objective, ``alpha0`` for that of iALS.
     cg_steps : int, optional
         Steps of conjugate gradient; None solves exactly.
+    relaxation : float
+        Of these steps, see `solve_rows_cg`.
     lasso : float or (n_rows,) array, optional
     nonnegative : bool
         With one of them ``cg_steps`` are passes of `solve_rows_descent`.
@@ -242,7 +248,7 @@ def implicit_half_sweep(
         return _descent(problems, solved, cg_steps, lasso, nonnegative)
     if cg_steps is None:
         return solve_rows_exact(problems)
-    return solve_rows_cg(problems, solved, cg_steps, scale)
+    return solve_rows_cg(problems, solved, cg_steps, scale, relaxation)
 
 
 def predict(users: Array, items: Array, model: Factors) -> Float:

@@ -45,6 +45,7 @@ struct HalfSweep {
     // instead, and 0 stands for as many as it takes.
     int cg_steps = 0;
     double tolerance = 0;    // these steps end early at this reduction (squared)
+    double relaxation = 1;   // these steps go so many times as far; within (0, 2) the value falls
     bool keep_basis = false;  // true: fixed stays as it is and solved comes in its basis
     // With keep_basis: of the table that `fixed` holds a part of, the rows that entries meet; null:
     // fixed is whole, and its basis is found here.

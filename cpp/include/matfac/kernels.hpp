@@ -112,7 +112,8 @@ struct KernelTable {
     // Preconditioned conjugate gradient from the warm start; at most `steps` steps, ends early
     // once the preconditioned residual has shrunk by `tolerance` (squared norms).
     // scratch: cg_scratch(stride) elements.
-    void (*row_cg)(const RowProblem<T>&, RowAnswer<T>&, int steps, T tolerance, T* scratch);
+    void (*row_cg)(const RowProblem<T>&, RowAnswer<T>&, int steps, T tolerance, T relaxation,
+                   T* scratch);
 
     // The same problem by normal equations and Cholesky, in two parts so that a giant row's
     // entries can be shared out: add entries [begin, end) to `gram` (stride x stride, upper)

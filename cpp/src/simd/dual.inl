@@ -22,10 +22,10 @@ bool row_dual(const RowProblem<T>& p, RowAnswer<T>& answer, T* scratch) {
         s[j] = root(p.c[j]);
         w[j] = u[j] = s[j] > 0 ? p.g[j] / s[j] : T(0);
     }
-    const Gathered<T> rows{p.table, p.index, p.n, nullptr};
-    rows.start();
+    const Gathered<T> rows{p.table, p.index, p.n};
+    rows.start(k);
     for (std::int64_t j = 0; j < size; ++j) {
-        if (j % G == 0) rows.ahead(j);
+        if (j % G == 0) rows.ahead(j, k);
         const T* y = j < p.n ? rows.row(j) : nullptr;
         const V<T> sj = splat(s[j]);
         for (std::int64_t i = 0; i < k; i += W<T>)

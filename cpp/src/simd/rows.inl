@@ -2,21 +2,21 @@
 
 constexpr int kAhead = 16;  // rows between a prefetch and its use
 
-// Rows of the fixed table through an index; `tile`, where given, gets a copy of each.
-template <class T>
+// Rows of the fixed table through an index; with COPY, `tile` gets each of them.
+template <class T, bool COPY = false>
 struct Gathered {
     TableView<const T> table;
     const std::int32_t* index;
     std::int64_t n;
-    T* tile;
+    T* tile = nullptr;
+    static constexpr bool copies = COPY;
 
-    MF_INLINE void start() const {
-        for (std::int64_t j = 0; j < n && j < kAhead; ++j)
-            prefetch_row(table.row(index[j]), table.stride);
+    MF_INLINE void start(std::int64_t k) const {
+        for (std::int64_t j = 0; j < n && j < kAhead; ++j) prefetch_row(table.row(index[j]), k);
     }
-    MF_INLINE void ahead(std::int64_t j) const {
+    MF_INLINE void ahead(std::int64_t j, std::int64_t k) const {
         for (std::int64_t a = j + kAhead; a < j + kAhead + kGroup<T> && a < n; ++a)
-            prefetch_row(table.row(index[a]), table.stride);
+            prefetch_row(table.row(index[a]), k);
     }
     MF_INLINE const T* row(std::int64_t j) const { return table.row(index[j]); }
 };
@@ -27,56 +27,52 @@ struct Tiled {
     const T* data;
     std::int64_t stride;
     static constexpr T* tile = nullptr;
+    static constexpr bool copies = false;
 
-    MF_INLINE void start() const {}
-    MF_INLINE void ahead(std::int64_t) const {}
+    MF_INLINE void start(std::int64_t) const {}
+    MF_INLINE void ahead(std::int64_t, std::int64_t) const {}
     MF_INLINE const T* row(std::int64_t j) const { return data + j * stride; }
 };
 
 // out += sum_j a_j y_j with a = coefficient(j, y_j . x for a group from j on). Rows past the last
 // stand in for nothing: their coefficients must come out as 0. NV: vectors per row, or 0 for any.
 template <class T, int NV, class Rows, class Coefficient>
-MF_INLINE void pass(const Rows& rows, std::int64_t n, std::int64_t k, const T* x, T* out,
+MF_INLINE void pass(const Rows& rows, std::int64_t n, std::int64_t stride, const T* x, T* out,
                     Coefficient coefficient) {
     constexpr int G = kGroup<T>;
     constexpr int HELD = NV > 0 ? NV : 1;
-    const std::int64_t vectors = NV > 0 ? NV : k / W<T>;
+    const std::int64_t vectors = NV > 0 ? NV : stride / W<T>, k = vectors * W<T>;
     V<T> held[HELD];
     for (int c = 0; c < NV; ++c) held[c] = load(out + c * W<T>);
-    rows.start();
+    rows.start(k);
     for (std::int64_t j = 0; j < n; j += G) {
         const T* y[G];
-        rows.ahead(j);
+        rows.ahead(j, k);
         for (int i = 0; i < G; ++i) y[i] = rows.row(j + i < n ? j + i : j);
         V<T> acc[G] = {};
+        T* copy = rows.tile + (Rows::copies ? j * k : 0);
 #pragma GCC unroll 8
         for (std::int64_t c = 0; c < vectors; ++c) {
             const V<T> xc = load(x + c * W<T>);
 #pragma GCC unroll 8
             for (int i = 0; i < G; ++i) {
                 const V<T> yc = load(y[i] + c * W<T>);
-                if (rows.tile != nullptr) store<T>(rows.tile + (j + i) * k + c * W<T>, yc);
+                if constexpr (Rows::copies) store<T>(copy + i * k + c * W<T>, yc);
                 acc[i] += yc * xc;
             }
         }
-        alignas(64) T a[G];
-        *reinterpret_cast<Group<T>*>(a) = coefficient(j, sum_lanes<T>(acc));
-        if constexpr (NV == 0 || NV * G > 16) __asm__ volatile("" ::: "memory");
         V<T> scale[G];
-#pragma GCC unroll 8
-        for (int i = 0; i < G; ++i) scale[i] = splat<T>(a[i]);
+        spread<T>(coefficient(j, sum_lanes<T>(acc)), scale);
+        if constexpr (NV == 0 || NV * G > 16) __asm__ volatile("" ::: "memory");
 #pragma GCC unroll 8
         for (std::int64_t c = 0; c < vectors; ++c) {
-            V<T> even = NV > 0 ? held[NV > 0 ? c : 0] : load(out + c * W<T>), odd{};
+            V<T> sum = NV > 0 ? held[NV > 0 ? c : 0] : load(out + c * W<T>);
 #pragma GCC unroll 8
-            for (int i = 0; i < G; i += 2) {
-                even += scale[i] * load(y[i] + c * W<T>);
-                odd += scale[i + 1] * load(y[i + 1] + c * W<T>);
-            }
+            for (int i = 0; i < G; ++i) sum += scale[i] * load(y[i] + c * W<T>);
             if constexpr (NV > 0)
-                held[c] = even + odd;
+                held[c] = sum;
             else
-                store<T>(out + c * W<T>, even + odd);
+                store<T>(out + c * W<T>, sum);
         }
     }
     for (int c = 0; c < NV; ++c) store<T>(out + c * W<T>, held[c]);
@@ -138,17 +134,21 @@ MF_INLINE void diagonals(const RowProblem<T>& p, T* diag, T* inverse) {
 }
 
 template <class T, int NV>
-void row_cg_of(const RowProblem<T>& p, RowAnswer<T>& answer, int steps, T tolerance, T* scratch) {
+void row_cg_of(const RowProblem<T>& p, RowAnswer<T>& answer, int steps, T tolerance, T relaxation,
+               T* scratch) {
     const std::int64_t k = p.table.stride;
     T *x = answer.x, *r = scratch, *d = r + k, *q = d + k, *diag = q + k, *inverse = diag + k;
     T* tile = p.n <= kCgTile(k) ? inverse + k : nullptr;
-    const Gathered<T> gathered{p.table, p.index, p.n, tile};
-    const Gathered<T> again{p.table, p.index, p.n, nullptr};
+    const Gathered<T> rows{p.table, p.index, p.n};
     const Tiled<T> tiled{tile, k};
     T b = p.bias ? *answer.bias : T(0), r_b = 0, q_b = 0;
     const T inverse_b = p.bias && p.bias_curvature > 0 ? 1 / p.bias_curvature : T(0);
     diagonals(p, diag, inverse);
-    double value = first_residual<T, NV>(p, gathered, x, b, diag, r, r_b);
+    const double first =
+        tile != nullptr
+            ? first_residual<T, NV>(p, Gathered<T, true>{p.table, p.index, p.n, tile}, x, b, diag, r, r_b)
+            : first_residual<T, NV>(p, rows, x, b, diag, r, r_b);
+    double value = first;
 
     V<T> rz_v{};
     for (std::int64_t j = 0; j < k; j += W<T>) {
@@ -159,25 +159,27 @@ void row_cg_of(const RowProblem<T>& p, RowAnswer<T>& answer, int steps, T tolera
     T d_b = inverse_b * r_b;
     T rz = sum<T>(rz_v) + r_b * d_b;
     const T enough = tolerance * rz;
+    // The directions are conjugate: going past the minimum along one changes nothing for the others.
+    const double gain = static_cast<double>(relaxation) * (2 - static_cast<double>(relaxation));
     for (int step = 0; step < steps && rz > enough; ++step) {
         if (tile != nullptr)
             apply<T, NV>(p, tiled, d, d_b, diag, q, q_b);
         else
-            apply<T, NV>(p, again, d, d_b, diag, q, q_b);
+            apply<T, NV>(p, rows, d, d_b, diag, q, q_b);
         const T curvature = dot(d, q, k) + d_b * q_b;
         if (!(curvature > 0)) break;
         const T alpha = rz / curvature;
-        const V<T> va = splat(alpha);
+        const V<T> va = splat(alpha), go = splat(relaxation * alpha);
         V<T> next_v{};
         for (std::int64_t j = 0; j < k; j += W<T>) {
-            store<T>(x + j, load(x + j) + va * load(d + j));
+            store<T>(x + j, load(x + j) + go * load(d + j));
             const V<T> rj = load(r + j) - va * load(q + j);
             next_v += rj * rj * load(inverse + j);
             store<T>(r + j, rj);
         }
-        b += alpha * d_b;
+        b += relaxation * alpha * d_b;
         r_b -= alpha * q_b;
-        value -= static_cast<double>(alpha) * static_cast<double>(rz);
+        value -= gain * static_cast<double>(alpha) * static_cast<double>(rz);
         const T next = sum<T>(next_v) + r_b * r_b * inverse_b;
         const T beta = next / rz;
         const V<T> vb = splat(beta);
@@ -191,15 +193,15 @@ void row_cg_of(const RowProblem<T>& p, RowAnswer<T>& answer, int steps, T tolera
 }
 
 template <class T>
-void row_cg(const RowProblem<T>& p, RowAnswer<T>& answer, int steps, T tolerance, T* scratch) {
+void row_cg(const RowProblem<T>& p, RowAnswer<T>& answer, int steps, T tolerance, T relaxation,
+            T* scratch) {
     switch (p.table.stride / W<T>) {
-        case 2: return row_cg_of<T, 2>(p, answer, steps, tolerance, scratch);
-        case 4: return row_cg_of<T, 4>(p, answer, steps, tolerance, scratch);
+        case 2: return row_cg_of<T, 2>(p, answer, steps, tolerance, relaxation, scratch);
+        case 4: return row_cg_of<T, 4>(p, answer, steps, tolerance, relaxation, scratch);
         case 8:
-            // Eight held vectors need 32 registers.
-            if constexpr (kBytes == 64) return row_cg_of<T, 8>(p, answer, steps, tolerance, scratch);
+            if constexpr (kBytes >= 32) return row_cg_of<T, 8>(p, answer, steps, tolerance, relaxation, scratch);
             [[fallthrough]];
-        default: return row_cg_of<T, 0>(p, answer, steps, tolerance, scratch);
+        default: return row_cg_of<T, 0>(p, answer, steps, tolerance, relaxation, scratch);
     }
 }
 
@@ -210,13 +212,13 @@ void row_gram(const RowProblem<T>& p, std::int64_t begin, std::int64_t end, T* g
     constexpr int G = kGroup<T>;
     const std::int64_t k = p.table.stride;
     T *gy = moments, *cy = moments + k;
-    const Gathered<T> rows{p.table, p.index, end, nullptr};
+    const Gathered<T> rows{p.table, p.index, end};
     for (std::int64_t t = begin; t < end; t += kTile) {
         const std::int64_t n = end - t < kTile ? end - t : kTile;
         for (std::int64_t i0 = 0; i0 < n; i0 += G) {
             const T* y[G];
             V<T> g[G], c[G], w[G];
-            rows.ahead(t + i0);
+            rows.ahead(t + i0, k);
             // A spare row of the last group is stored, but neither summed nor multiplied.
             for (int i = 0; i < G; ++i) {
                 const std::int64_t e = t + i0 + i;
@@ -279,12 +281,12 @@ void row_combine(TableView<const T> table, const std::int32_t* index, const T* a
                  T* out) {
     constexpr int G = kGroup<T>;
     const std::int64_t k = table.stride;
-    const Gathered<T> rows{table, index, n, nullptr};
-    rows.start();
+    const Gathered<T> rows{table, index, n};
+    rows.start(k);
     for (std::int64_t j = 0; j < n; j += G) {
         const T* y[G];
         V<T> scale[G];
-        rows.ahead(j);
+        rows.ahead(j, k);
         for (int i = 0; i < G; ++i) {
             y[i] = rows.row(j + i < n ? j + i : j);
             scale[i] = splat(j + i < n ? a[j + i] : T(0));
@@ -302,11 +304,11 @@ template <class T>
 void row_dots(TableView<const T> table, const std::int32_t* index, std::int64_t n, const T* x,
               T* s) {
     constexpr int G = kGroup<T>;
-    const Gathered<T> rows{table, index, n, nullptr};
-    rows.start();
+    const Gathered<T> rows{table, index, n};
+    rows.start(table.stride);
     for (std::int64_t j = 0; j < n; j += G) {
         V<T> acc[G] = {};
-        rows.ahead(j);
+        rows.ahead(j, table.stride);
         for (std::int64_t c = 0; c < table.stride; c += W<T>) {
             const V<T> xc = load(x + c);
 #pragma GCC unroll 8

@@ -61,7 +61,7 @@ MF_FOLD(16, 8, MF_LANES(0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7),
 
 // Rows handled together: as many as one vector of their sums has lanes, at most eight.
 template <class T>
-constexpr int kGroup = W<T> <= 4 ? W<T> : kBytes == 64 && sizeof(T) == 4 ? 4 : 8;
+constexpr int kGroup = W<T> <= 4 ? W<T> : sizeof(T) == 4 ? 4 : 8;
 
 // One number per row of a group.
 template <class T>
@@ -87,7 +87,9 @@ MF_INLINE Group<T> sum_lanes(V<T>* v) {
         for (int i = 0; i < G / 4; ++i) v[i] = Fold<N, 2>::of(v[2 * i], v[2 * i + 1]);
     }
     if constexpr (G >= 8) v[0] = Fold<N, 4>::of(v[0], v[1]);
-    if constexpr (N == 16 && G == 4) {
+    if constexpr (N == 8 && G == 4)
+        return __builtin_shufflevector(v[0], v[0], 0, 1, 2, 3) + __builtin_shufflevector(v[0], v[0], 4, 5, 6, 7);
+    else if constexpr (N == 16 && G == 4) {
         v[0] = Fold<16, 8>::of(v[0], v[0]);
         return __builtin_shufflevector(v[0], v[0], 0, 1, 2, 3) + __builtin_shufflevector(v[0], v[0], 4, 5, 6, 7);
     } else if constexpr (N == 16)
@@ -95,6 +97,17 @@ MF_INLINE Group<T> sum_lanes(V<T>* v) {
                __builtin_shufflevector(v[0], v[0], 8, 9, 10, 11, 12, 13, 14, 15);
     else
         return v[0];
+}
+
+// Each lane of a group in a vector of its own. Lanes by constants: by a variable they go through memory.
+template <class T>
+MF_INLINE void spread(Group<T> g, V<T>* out) {
+    constexpr int G = kGroup<T>;
+    out[0] = splat<T>(g[0]);
+    if constexpr (G > 1) out[1] = splat<T>(g[1]);
+    if constexpr (G > 2) out[2] = splat<T>(g[2]), out[3] = splat<T>(g[3]);
+    if constexpr (G > 4)
+        out[4] = splat<T>(g[4]), out[5] = splat<T>(g[5]), out[6] = splat<T>(g[6]), out[7] = splat<T>(g[7]);
 }
 
 template <class T>
