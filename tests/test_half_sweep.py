@@ -12,7 +12,8 @@ import pytest
 import scipy.sparse as sp
 
 from conftest import FACTOR_LENGTHS, core_csr, random_ratings, table
-from matfac import _core, reference
+from matfac import ExplicitMF, ImplicitMF, _als, _core, reference
+from matfac.datasets import planted_ratings
 
 M, N = 60, 80
 # The largest entry of the answers is about 1; systems have condition numbers up to about 1e3.

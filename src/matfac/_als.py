@@ -18,8 +18,8 @@ from matfac._ratings import Ratings
 
 SIDES = ("users", "items")
 BIASES = ("user_bias", "item_bias")
-# Up to here the exact solution of a row costs about as much as a few gradient steps.
-EXACT_UP_TO = 128
+# Up to here the exact solution of a row costs no more than gradient steps to the same accuracy.
+EXACT_UP_TO = 32
 # Gradient steps go this many times as far as to their row's minimum, which takes two thirds of the
 # sweeps or fewer (successive over-relaxation). The objective still falls, as with any below 2.
 RELAXATION = 1.4
@@ -116,7 +116,7 @@ class AlsSolver:
         m, n = ratings.shape
         signs = objective.nonnegative
         self.tables: dict[str, Floats] = {
-            "users": random_table(m, k, init_std, dtype, generator, nonnegative=signs),
+            "users": _engine.empty_table(m, k, dtype),  # solved first: where from is all the same
             "items": random_table(n, k, init_std, dtype, generator, nonnegative=signs),
         }
         if fit_bias:
@@ -294,10 +294,13 @@ def fold_in(
     dtype = fixed.dtype
     solved = _engine.empty_table(ratings.shape[0], k, dtype)
     bias = None if fixed_bias is None else np.zeros(ratings.shape[0], dtype)
+    few = ratings.nnz < len(fixed)
     cg_steps, tolerance = converged(k, objective, dtype)
+    if few and objective.loss == "ratings" and not objective.descends:
+        cg_steps = 0  # nothing is shared, unless as a preconditioner
     ridge, lasso, basis = objective.ridge(ratings), objective.lasso(ratings), None
     shared = objective.loss != "ratings" or cg_steps > 0
-    if few := ratings.nnz < len(fixed):
+    if few:
         # The columns that have entries are all that is read, but for what every row shares.
         if shared:
             basis = derived("basis", fixed, lambda table: _basis_of(table, n_threads))
