@@ -55,8 +55,8 @@ TASKS = {
     )
 }  # fmt: skip
 NAMES = tuple(dict.fromkeys(name for task in TASKS.values() for name in task.peers))
-# The ridge that suits matfac's SGD there; LIBMF has no exponent to choose.
-OWN_REG = {("sgd", "ml-1m"): {"reg": 1.0, "reg_exponent": 0.5}}
+# The ridge and rate that suit matfac's SGD there; LIBMF has no exponent to choose.
+OWN_SETTINGS = {("sgd", "ml-1m"): {"reg": 0.8, "reg_exponent": 0.5, "rate": 1.5}}
 REAL = {"gowalla": ("implicit",), "ml-1m": ("explicit", "exact", "sgd")}
 
 

@@ -25,7 +25,7 @@ import scipy.sparse as sp
 import machine
 import peer_report
 from matfac import reference
-from peer_tasks import NAMES, OWN, OWN_REG, REAL, TASKS, Data, Task, planted, real
+from peer_tasks import NAMES, OWN, OWN_SETTINGS, REAL, TASKS, Data, Task, planted, real
 
 CHILD = Path(__file__).with_name("peer_child.py")
 LIBMF = "MATFAC_LIBMF"
@@ -92,7 +92,7 @@ class Field:
         if rate is not None:
             settings["rate"] = rate
         if name == OWN:
-            settings |= OWN_REG.get((self.task.key, self.data), {})
+            settings |= OWN_SETTINGS.get((self.task.key, self.data), {})
         told = child(interpreter(name, self.chosen), settings, self.chosen.threads)
         run = Run(name, n_iter, **told, rate=rate)
         if evaluate:

@@ -275,12 +275,12 @@ def note(epoch, record):
     epochs.append(epoch)
     if epoch == 2:
         threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
-model = matfac.ExplicitMF(n_factors=32, solver=sys.argv[1], n_iter=100_000, callback=note,
+model = matfac.ExplicitMF(n_factors=64, solver=sys.argv[1], n_iter=100_000, callback=note,
                           random_state=0, deterministic=True)
 try:
     model.fit(data.train)
 except KeyboardInterrupt:
-    again = matfac.ExplicitMF(n_factors=32, solver=sys.argv[1], n_iter=100_000, random_state=0,
+    again = matfac.ExplicitMF(n_factors=64, solver=sys.argv[1], n_iter=100_000, random_state=0,
                               deterministic=True, callback=lambda e, _: e == model.n_iter_)
     again.fit(data.train)
     same = np.array_equal(model.item_factors_, again.item_factors_)

@@ -18,8 +18,9 @@ from matfac._ratings import Ratings
 
 SIDES = ("users", "items")
 BIASES = ("user_bias", "item_bias")
-# Up to here the exact solution of a row costs no more than gradient steps to the same accuracy.
-EXACT_UP_TO = 32
+# Up to here the exact solution of a row costs no more than gradient steps to the same accuracy: few
+# steps where the part that all rows share is a good preconditioner, as it is with implicit losses.
+EXACT_UP_TO = {"ratings": 128, "ials": 32, "hu": 32}
 # Gradient steps go this many times as far as to their row's minimum, which takes two thirds of the
 # sweeps or fewer (successive over-relaxation). The objective still falls, as with any below 2.
 RELAXATION = 1.4
@@ -272,7 +273,7 @@ def objective_value(
 
 def converged(k: int, objective: Objective, dtype: Any) -> tuple[int, float]:
     """Return cg_steps and tolerance that solve a row to the dtype's accuracy at the least cost."""
-    if objective.descends or k <= EXACT_UP_TO:
+    if objective.descends or k <= EXACT_UP_TO[objective.loss]:
         return 0, 0.0
     return 4 * k, 1e-12 if dtype == np.float32 else 1e-24
 
