@@ -10,6 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from matfac import reference
+from matfac._als import RELAXATION
 from numpy_sgd import NumpySgd
 from problem import Competitor, Floats, Problem, model_of
 
@@ -50,7 +51,13 @@ class NumpyAls:
         if problem.solver.kind == "implicit":
             alpha0 = problem.solver.alpha0
             return reference.implicit_half_sweep(
-                csr, fixed, solved, ridge=ridge, alpha0=alpha0, cg_steps=steps
+                csr,
+                fixed,
+                solved,
+                ridge=ridge,
+                alpha0=alpha0,
+                cg_steps=steps,
+                relaxation=RELAXATION,
             )
         return reference.explicit_half_sweep(
             csr,
@@ -62,6 +69,7 @@ class NumpyAls:
             ridge=ridge,
             fixed_counts=problem.counts[1 - side],
             cg_steps=steps,
+            relaxation=RELAXATION,
         )
 
     def probe(self) -> None:

@@ -15,6 +15,10 @@ from libc.string cimport memset
 from scipy.linalg.cython_blas cimport ssyrk
 from scipy.linalg.cython_lapack cimport sposv
 
+from matfac import _als
+
+cdef float RELAXATION = _als.RELAXATION  # of the steps of conjugate gradient
+
 cdef enum:
     CHUNK = 16  # rows handed out at a time
     TILE = 128  # entries that the normal equations take at a time
@@ -103,7 +107,7 @@ cdef void cg_row(const Problem* p, float* x, int steps, float* work) noexcept no
         alpha = rz / dot(d, q, width)
         following = 0
         for i in range(width):
-            x[i] += alpha * d[i]
+            x[i] += RELAXATION * alpha * d[i]
             r[i] -= alpha * q[i]
             following += r[i] * r[i] * m[i]
         for i in range(width):
