@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -312,6 +313,49 @@ def test_weights_of_one_change_nothing_and_zero_weights_forget() -> None:
     ones.data[:20] = 0.0
     robust = ExplicitMF(n_factors=3, cg_steps=None, random_state=0).fit(spoilt, weights=ones)
     assert robust.mean_ == pytest.approx(RATINGS.data[20:].mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", [{}, {"alpha": 5.0, "reg": 0.5}])
+def test_weights_of_clicks(loss: dict[str, float], dtype: str) -> None:
+    make = partial(ImplicitMF, n_factors=3, random_state=0, dtype=dtype, **loss)
+    values = CLICKS.copy()
+    values.data *= np.random.default_rng(0).integers(1, 4, values.nnz)
+    weights = values.copy()
+    weights.data = np.random.default_rng(1).uniform(0.1, 2.0, values.nnz).astype(np.float32)
+
+    def fitted(w: np.ndarray | None, X: sp.csr_array = values) -> ImplicitMF:
+        return make().fit(X, weights=None if w is None else sp.csr_array((w, *pattern), X.shape))
+
+    pattern = values.indices, values.indptr
+    ones = fitted(np.ones(values.nnz))
+    np.testing.assert_array_equal(ones.user_factors_, fitted(None).user_factors_)
+    model = fitted(weights.data)
+    factors = reference.Factors(model.user_factors_, model.item_factors_)
+    weight = {"alpha": 5.0, "exponent": 0.0} if loss else {"alpha0": 0.1, "exponent": 1.0}
+    csr = values.indptr, values.indices, values.data
+    wanted = reference.implicit_objective(
+        csr, factors, reg=model.reg, weights=weights.data, **weight
+    )
+    assert model.objective_ == pytest.approx(wanted, rel=1e-5)
+    # Entries of weight 0 are as good as none.
+    weights.data[:200] = 0
+    kept = sp.csr_array((values.data * (weights.data > 0), *pattern), values.shape, copy=True)
+    kept.eliminate_zeros()
+    some = sp.csr_array((weights.data, *pattern), values.shape, copy=True)
+    some.eliminate_zeros()
+    np.testing.assert_allclose(
+        make(cg_steps=None).fit(values, weights=weights).user_factors_,
+        make(cg_steps=None).fit(kept, weights=some).user_factors_,
+        atol=1e-4,
+    )
+    if not loss:  # where the values are weights themselves, only the product counts
+        product = sp.csr_array((values.data * weights.data, *pattern), values.shape, copy=True)
+        product.eliminate_zeros()
+        np.testing.assert_allclose(
+            make().fit(values, weights=weights).user_factors_,
+            make().fit(product).user_factors_,
+            atol=1e-4,
+        )
 
 
 def test_planted_factors_are_recovered_to_the_noise_floor() -> None:

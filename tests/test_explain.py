@@ -72,6 +72,15 @@ def test_weights_count() -> None:
 
 
 @pytest.mark.parametrize("loss", [{}, {"alpha": 4.0, "reg": 1.0}])
+def test_weights_of_clicks_count(loss: dict[str, float]) -> None:
+    weights = COUNTS.copy()
+    weights.data = np.random.default_rng(1).uniform(0.2, 3.0, COUNTS.nnz)
+    model = ImplicitMF(n_factors=4, random_state=0, **loss).fit(COUNTS, weights=weights)
+    why = model.explain(5, 8, COUNTS, weights=weights)
+    assert why.score == pytest.approx(float(model.predict(5, 8)), abs=2e-5)
+
+
+@pytest.mark.parametrize("loss", [{}, {"alpha": 4.0, "reg": 1.0}])
 def test_clicks_need_no_values(loss: dict[str, float]) -> None:
     model = ImplicitMF(n_factors=4, random_state=0, **loss).fit(CLICKS)
     why = model.explain(5, 8)

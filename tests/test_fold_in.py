@@ -9,13 +9,15 @@ import pytest
 import scipy.sparse as sp
 
 from conftest import random_ratings
-from matfac import ExplicitMF, ImplicitMF, Interactions, reference
+from matfac import ExplicitMF, ImplicitMF, Interactions, RankingMF, reference
 
 RATINGS = random_ratings(90, 70, 0.25, seed=1)
 CLICKS = random_ratings(90, 70, 0.2, seed=2, implicit=True)
 CLICKS.data *= np.random.default_rng(0).integers(1, 4, CLICKS.nnz)
 WEIGHTS = RATINGS.copy()
 WEIGHTS.data = np.random.default_rng(1).uniform(0.2, 3.0, RATINGS.nnz)
+CLICK_WEIGHTS = CLICKS.copy()
+CLICK_WEIGHTS.data = np.random.default_rng(3).uniform(0.0, 2.0, CLICKS.nnz)
 
 MODELS: dict[str, tuple[Any, sp.csr_array]] = {
     "als": (lambda **kw: ExplicitMF(n_factors=6, random_state=0, **kw), RATINGS),
@@ -52,13 +54,14 @@ def closed_form(
     start = np.zeros((rows.shape[0], fixed.shape[1]))
     if isinstance(model, ImplicitMF):
         alpha = {"alpha": model.alpha} if model.alpha is not None else {"alpha0": 0.1}
-        counts = np.diff(rows.indptr).astype(np.float64)
+        counts = reference.entry_counts(csr, len(fixed), w)[0]
         exponent = 0.0
         if model.alpha is None:
-            counts = np.asarray(rows.sum(axis=1)).ravel() + 0.1 * len(fixed)
+            values = rows.data if w is None else rows.data * w
+            counts = reference.entry_counts(csr, len(fixed), values)[0] + 0.1 * len(fixed)
             exponent = 1.0
         ridge = reference.row_ridge(counts, model.reg, exponent)
-        return reference.implicit_half_sweep(csr, fixed, start, ridge=ridge, **alpha)
+        return reference.implicit_half_sweep(csr, fixed, start, ridge=ridge, weights=w, **alpha)
     counts = reference.entry_counts(csr, len(fixed), w)[0]
     factors, own = reference.explicit_half_sweep(
         csr,
@@ -108,23 +111,24 @@ def test_after_an_item_half_sweep_a_column_folds_in_to_its_own_factor(case: Any)
     np.testing.assert_allclose(model.fold_in_items(X[:, :3]), swept[:3], atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["als", "als-nu", "als-no-bias", "sgd"])
+@pytest.mark.parametrize("name", ["als", "als-nu", "als-no-bias", "sgd", "ials", "hu"])
 def test_weighted_rows_and_columns(name: str) -> None:
     make, X = MODELS[name]
-    model = make(dtype="float64").fit(X, weights=WEIGHTS)
-    np.testing.assert_allclose(model.transform(X, weights=WEIGHTS), own_factors(model), atol=1e-7)
+    weights = CLICK_WEIGHTS if X is CLICKS else WEIGHTS
+    model = make(dtype="float64").fit(X, weights=weights)
+    np.testing.assert_allclose(model.transform(X, weights=weights), own_factors(model), atol=1e-7)
     np.testing.assert_allclose(
-        model.fold_in_items(X, weights=WEIGHTS),
-        closed_form(model, X, items=True, weights=WEIGHTS),
+        model.fold_in_items(X, weights=weights),
+        closed_form(model, X, items=True, weights=weights),
         atol=1e-7,
     )
     with pytest.raises(ValueError, match="weights has no weight for"):
         model.transform(X, weights=sp.csr_array(X.shape))
 
 
-def test_implicit_values_are_their_weights() -> None:
-    model = MODELS["ials"][0]().fit(CLICKS)
-    with pytest.raises(ValueError, match="the values of X are the weights of ImplicitMF"):
+def test_a_model_by_sampled_negatives_takes_no_weights() -> None:
+    model = RankingMF(n_factors=4, n_iter=1, random_state=0).fit(CLICKS)
+    with pytest.raises(ValueError, match="weights: RankingMF takes none"):
         model.transform(CLICKS, weights=CLICKS)
 
 

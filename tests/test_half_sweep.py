@@ -34,14 +34,21 @@ def relaxation(steps: int) -> float:
     return 1.5 if steps > 1 else 1.0
 
 
+def implicit_case(weighted: bool) -> tuple[sp.csr_array, np.ndarray | None]:
+    matrix = random_ratings(M, N, 0.2, seed=1)
+    rng = np.random.default_rng(9)
+    return matrix, rng.uniform(0.0, 2.0, matrix.nnz) if weighted else None
+
+
 @functools.cache
-def implicit_twin(loss: str, alpha: float, steps: int, k: int) -> np.ndarray:
-    x, y = factors(k, seed=2)
+def implicit_twin(loss: str, alpha: float, weighted: bool, steps: int, k: int) -> np.ndarray:
+    (x, y), (matrix, weights) = factors(k, seed=2), implicit_case(weighted)
     return reference.implicit_half_sweep(
-        triplet(random_ratings(M, N, 0.2, seed=1)),
+        triplet(matrix),
         y,
         x,
         ridge=np.linspace(0.4, 0.9, M),
+        weights=weights,
         cg_steps=steps or None,
         relaxation=relaxation(steps),
         **({"alpha0": alpha} if loss == "ials" else {"alpha": alpha}),
@@ -50,12 +57,13 @@ def implicit_twin(loss: str, alpha: float, steps: int, k: int) -> np.ndarray:
 
 @pytest.mark.parametrize("k", FACTOR_LENGTHS)
 @pytest.mark.parametrize("steps", [0, 1, 2])
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("loss", "alpha"), [("ials", 0.3), ("hu", 2.0)])
 def test_implicit_half_sweep_equals_twin(
-    loss: str, alpha: float, steps: int, k: int, dtype: str, isa: str
+    loss: str, alpha: float, weighted: bool, steps: int, k: int, dtype: str, isa: str
 ) -> None:
-    matrix = random_ratings(M, N, 0.2, seed=1)
-    csr = core_csr(matrix, dtype)
+    matrix, weights = implicit_case(weighted)
+    csr = core_csr(matrix, dtype, weights)
     x, y = factors(k, seed=2)
     ridge = np.linspace(0.4, 0.9, M)
     solved = table(x, dtype)
@@ -73,7 +81,7 @@ def test_implicit_half_sweep_equals_twin(
         keep_basis=True,
         n_threads=2,
     )
-    wanted = implicit_twin(loss, alpha, steps, k)
+    wanted = implicit_twin(loss, alpha, weighted, steps, k)
     np.testing.assert_allclose(solved[:, :k], wanted, atol=TOLERANCE[dtype])
     assert not solved[:, k:].any()
     own = _core.loss_value(

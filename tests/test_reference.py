@@ -96,17 +96,23 @@ def implicit_sweep(
     reg: float,
     exponent: float,
     cg_steps: int | None = None,
+    weights: np.ndarray | None = None,
     **loss: Any,
 ) -> Factors:
-    counts = reference.entry_counts(csr, N, csr[2] if "alpha0" in loss else None)
+    counted = weights
+    if "alpha0" in loss:
+        counted = csr[2] * (1.0 if weights is None else weights)
+    counts = reference.entry_counts(csr, N, counted)
     users, items, n_cells = model.users, model.items, (N, M)[side == "items"]
     if side == "items":
+        if weights is not None:
+            weights = reference.transpose((*csr[:2], weights), N)[2]
         csr, users, items = reference.transpose(csr, N), items, users
     ridge = reference.row_ridge(
         counts[side == "items"], reg, exponent, loss.get("alpha0", 0.0) * n_cells
     )
     solved = reference.implicit_half_sweep(
-        csr, items, users, ridge=ridge, cg_steps=cg_steps, **loss
+        csr, items, users, ridge=ridge, weights=weights, cg_steps=cg_steps, **loss
     )
     return model._replace(**{side: solved})
 
@@ -136,22 +142,29 @@ def test_explicit_objective_is_the_sum_over_entries(exponent: float, weighted: b
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("loss", IMPLICIT)
-def test_implicit_objective_is_the_sum_over_all_cells(exponent: float, loss: str) -> None:
+@pytest.mark.parametrize("weighted", [False, True])
+def test_implicit_objective_is_the_sum_over_all_cells(
+    exponent: float, loss: str, weighted: bool
+) -> None:
     dense, model = make_dense(), make_model(biased=False)
     known, scores = dense > 0, model.users @ model.items.T
+    weights = weights_for(to_csr(dense), weighted)
+    w = np.zeros_like(dense)
+    w[known] = 1.0 if weights is None else weights
     if loss == "hu":
+        # An entry of weight w is w parts of an entry and 1 - w parts of an unobserved cell.
         c = 1 + IMPLICIT["hu"]["alpha"] * dense
-        expected = (c * (known - scores) ** 2).sum()
-        counts = known.sum(axis=1), known.sum(axis=0)
+        expected = (w * c * (known - scores) ** 2 + (1 - w) * scores**2).sum()
+        counts = w.sum(axis=1), w.sum(axis=0)
     else:
         a = IMPLICIT["ials"]["alpha0"]
-        expected = (dense * (scores - 1) ** 2).sum() + a * (scores**2).sum()
-        counts = dense.sum(axis=1) + a * N, dense.sum(axis=0) + a * M
+        expected = (w * dense * (scores - 1) ** 2).sum() + a * (scores**2).sum()
+        counts = (w * dense).sum(axis=1) + a * N, (w * dense).sum(axis=0) + a * M
     for x, n in zip((model.users, model.items), counts, strict=True):
         strength = np.where(n > 0, n, 1.0) ** exponent
         expected += 0.4 * strength @ (x**2).sum(axis=1)
     got = reference.implicit_objective(
-        to_csr(dense), model, reg=0.4, exponent=exponent, **IMPLICIT[loss]
+        to_csr(dense), model, reg=0.4, exponent=exponent, weights=weights, **IMPLICIT[loss]
     )
     assert got == pytest.approx(expected, rel=1e-12)
 
@@ -170,9 +183,11 @@ def test_explicit_gradient_is_the_finite_difference(field: str, weighted: bool) 
 
 @pytest.mark.parametrize("field", ["users", "items"])
 @pytest.mark.parametrize("loss", IMPLICIT)
-def test_implicit_gradient_is_the_finite_difference(field: str, loss: str) -> None:
+@pytest.mark.parametrize("weighted", [False, True])
+def test_implicit_gradient_is_the_finite_difference(field: str, loss: str, weighted: bool) -> None:
     csr, model = to_csr(make_dense()), make_model(biased=False)
     options: Options = {"reg": 0.4, "exponent": 0.5, **IMPLICIT[loss]}
+    options["weights"] = weights_for(csr, weighted)
     expected = numeric_gradient(
         lambda moved: reference.implicit_objective(csr, moved, **options), model, field
     )
@@ -221,12 +236,15 @@ def test_solved_explicit_sweep_has_no_gradient_left(
 @pytest.mark.parametrize("side", ["users", "items"])
 @pytest.mark.parametrize("loss", IMPLICIT)
 @pytest.mark.parametrize("ones", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
 def test_solved_implicit_sweep_has_no_gradient_left(
-    cg_steps: int | None, side: str, loss: str, ones: bool
+    cg_steps: int | None, side: str, loss: str, ones: bool, weighted: bool
 ) -> None:
     dense = make_dense()
     csr = to_csr((dense > 0).astype(float) if ones else dense)
-    model, options = make_model(biased=False), {"reg": 0.4, "exponent": 0.5, **IMPLICIT[loss]}
+    model = make_model(biased=False)
+    options: Options = {"reg": 0.4, "exponent": 0.5, **IMPLICIT[loss]}
+    options["weights"] = weights_for(csr, weighted)
     solved = implicit_sweep(csr, model, side, cg_steps=cg_steps, **options)
     gradient = reference.implicit_gradient(csr, solved, **options)
     np.testing.assert_allclose(getattr(gradient, side), 0, atol=1e-8)

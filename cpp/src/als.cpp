@@ -127,7 +127,7 @@ private:
             std::fill_n(c, n, T(1));
         std::fill(c + n, c + padded(n), T(0));
         std::fill(g + n, g + padded(n), T(0));
-        if (s_.loss != Loss::ratings) return fill_implicit(padded(n), n, c, g);
+        if (s_.loss != Loss::ratings) return fill_implicit(padded(n), c, g);
         curvature += r.weights != nullptr ? dot(c, nullptr, padded(n)) : static_cast<double>(n);
         return fill_ratings(p, r.weights != nullptr, c, g);
     }
@@ -147,12 +147,15 @@ private:
         return constant;
     }
 
-    // From values in g, which go on with zeros up to `size`.
-    double fill_implicit(std::int64_t size, std::int64_t n, T* c, T* g) const {
+    // From values in g and weights in c, which go on with zeros up to `size`.
+    double fill_implicit(std::int64_t size, T* c, T* g) const {
         const bool hu = s_.loss == Loss::hu;
         const T alpha = hu ? static_cast<T>(s_.alpha) : T(1);
-        for (std::int64_t j = 0; j < size; ++j) c[j] = alpha * g[j];
-        for (std::int64_t j = 0; j < n; ++j) g[j] = c[j] + (hu ? T(1) : T(0));
+        for (std::int64_t j = 0; j < size; ++j) {
+            const T w = c[j];
+            c[j] = w * (alpha * g[j]);
+            g[j] = c[j] + (hu ? w : T(0));
+        }
         return dot(g, nullptr, size);
     }
 

@@ -17,11 +17,11 @@ constexpr std::int64_t kRidgeRows = 4096;  // per hand-out
 double entry_loss(Loss loss, double value, double weight, double s, double alpha) {
     switch (loss) {
         case Loss::ratings: return weight * (value - s) * (value - s);
-        case Loss::ials: return value * (s - 1) * (s - 1);
+        case Loss::ials: return weight * value * (s - 1) * (s - 1);
         default: {
             // The cell's own s^2 is part of the sum over all cells.
             const double c = 1 + alpha * value;
-            return c * (1 - s) * (1 - s) - s * s;
+            return weight * (c * (1 - s) * (1 - s) - s * s);
         }
     }
 }

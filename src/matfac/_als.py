@@ -46,7 +46,7 @@ class Objective:
     def ridge(self, ratings: Ratings) -> Floats:
         """Return the ridge of each row: reg (n [+ alpha0 n_columns])^exponent, never 0 for reg > 0.
 
-        n is the entry count; with weights, and for iALS (whose values are weights), their sum.
+        n is the entry count; with weights their sum, for iALS that of weights times values.
         """
         return (self.reg * self._scale(ratings)).astype(ratings.values.dtype)
 
@@ -58,8 +58,7 @@ class Objective:
 
     def _scale(self, ratings: Ratings) -> Floats:
         if self.loss == "ials":
-            counts = Ratings._sums(ratings.indptr, ratings.values)
-            counts = counts + self.alpha * ratings.shape[1]
+            counts = ratings.value_sums + self.alpha * ratings.shape[1]
         else:
             counts = ratings.row_sums
         return np.asarray(np.where(counts > 0, counts, 1.0) ** self.reg_exponent)

@@ -172,12 +172,13 @@ def explain(
         gram = np.zeros((table.shape[1],) * 2)
 
     values = ratings.values.astype(np.float64)
+    weight = np.ones(len(values)) if ratings.weights is None else ratings.weights
     if objective.loss == "ratings":
-        curvature = np.ones(len(values)) if ratings.weights is None else ratings.weights
-        linear = curvature * (values - mean - bias[ratings.indices])
+        curvature = weight
+        linear = weight * (values - mean - bias[ratings.indices])
     else:
-        curvature = (objective.alpha if objective.loss == "hu" else 1.0) * values
-        linear = curvature + (objective.loss == "hu")
+        curvature = weight * (objective.alpha if objective.loss == "hu" else 1.0) * values
+        linear = curvature + weight * (objective.loss == "hu")
     own = table[ratings.indices]
     ridge = float(objective.ridge(ratings)[0])
     gram += (own * curvature[:, None]).T @ own + ridge * np.eye(len(gram))

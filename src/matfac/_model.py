@@ -55,6 +55,7 @@ class FactorModel(
     """
 
     _implicit: bool
+    _weighs = True  # entries may have weights
     n_threads: int | None
     init_std: float
     random_state: Any
@@ -158,7 +159,7 @@ class FactorModel(
             Entries of new or known users. Dense: NaN is missing. Of an Interactions, items that the
             model does not know are left out.
         weights : matrix of X's shape, optional
-            Weight of each entry, where the model was fitted with weights (`ExplicitMF`).
+            Weight of each entry, where the model was fitted with weights.
         user_features : {sparse matrix, sparse array, array-like}, optional
             Of shape (n_users, n_features), where the model was fitted with user features; None
             stands for features of 0. With X None these alone say what the users are like.
@@ -232,10 +233,8 @@ class FactorModel(
         return self._weighted(weights, ratings).transposed(check_threads(self.n_threads))
 
     def _weighted(self, weights: Any, ratings: Ratings) -> Ratings:
-        if weights is not None and self._implicit:
-            raise ValueError(
-                f"weights: the values of X are the weights of {type(self).__name__}; scale them"
-            )
+        if weights is not None and not self._weighs:
+            raise ValueError(f"weights: {type(self).__name__} takes none; scale the values of X")
         return check_weights(weights, ratings)
 
     def inverse_transform(self, T: ArrayLike) -> Floats:

@@ -51,6 +51,12 @@ class Ratings:
         return self._sums(self.indptr, self.weights)
 
     @property
+    def value_sums(self) -> Floats:
+        """The sum of each row's values, times their weights where there are weights."""
+        weighted = self.values if self.weights is None else self.values * self.weights
+        return self._sums(self.indptr, weighted)
+
+    @property
     def mean(self) -> float:
         """The (weighted) mean of the values."""
         if self.weights is None:

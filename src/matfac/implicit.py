@@ -19,6 +19,7 @@ from matfac._validation import (
     check_integer,
     check_real,
     check_threads,
+    check_weights,
 )
 
 if TYPE_CHECKING:
@@ -31,21 +32,24 @@ class ImplicitMF(FitMixin, FactorModel):
     r"""Factorise positive-only feedback by alternating least squares over all cells.
 
     Two parametrisations of one objective, solved by one code path. With `alpha0` (the default)
-    that of Rendle et al. 2021, "iALS": over the stored entries S of X, whose values w are weights,
+    that of Rendle et al. 2021, "iALS": over the stored entries S of X, whose values r are weights,
 
     .. math::
-        \sum_{(u,i) \in S} w_{ui} (x_u \cdot y_i - 1)^2 + \alpha_0 \sum_{u,i} (x_u \cdot y_i)^2
+        \sum_{(u,i) \in S} r_{ui} (x_u \cdot y_i - 1)^2 + \alpha_0 \sum_{u,i} (x_u \cdot y_i)^2
         + \lambda \Big( \sum_u (n_u + \alpha_0 N)^{\nu} |x_u|^2
         + \sum_i (n_i + \alpha_0 M)^{\nu} |y_i|^2 \Big)
 
-    with n the sum of w of the row or column. With `alpha` that of Hu, Koren and Volinsky 2008:
+    with n the sum of r of the row or column. With `alpha` that of Hu, Koren and Volinsky 2008:
 
     .. math::
         \sum_{u,i} c_{ui} (p_{ui} - x_u \cdot y_i)^2 + \lambda \Big( \sum_u n_u^{\nu} |x_u|^2
         + \sum_i n_i^{\nu} |y_i|^2 \Big)
 
     where :math:`c = 1 + \alpha r, p = 1` at the stored entries, :math:`c = 1, p = 0` elsewhere, and
-    n is the number of entries.
+    n is the number of entries. Weights w given to `fit` multiply what an entry adds to the loss of
+    an unobserved cell: :math:`w r (x \cdot y - 1)^2` in the first form, :math:`w \big( (1 + \alpha
+    r) (x \cdot y - 1)^2 - (x \cdot y)^2 \big)` in the second; n sums :math:`w r`, and w. An entry
+    of weight 0 is as good as none, one of weight 2 as good as two.
 
     Parameters
     ----------
@@ -203,6 +207,7 @@ class ImplicitMF(FitMixin, FactorModel):
         X: Any,
         y: None = None,
         *,
+        weights: Any = None,
         user_features: Any = None,
         item_features: Any = None,
         validation: Any = None,
@@ -217,6 +222,8 @@ class ImplicitMF(FitMixin, FactorModel):
             Values above 0; an entry that is 0 (or, dense, NaN) is no feedback.
         y : None
             Ignored.
+        weights : matrix of X's shape, optional
+            Weight of each entry of X; a weight must be stored for each.
         user_features, item_features : {sparse matrix, sparse array, array-like}, optional
             Numbers known of each user, (n_users, n_features), and item, (n_items, n_features); a
             user or item without entries gets the factors that its features suggest.
@@ -236,7 +243,7 @@ class ImplicitMF(FitMixin, FactorModel):
         """
         with self._whole_or_unchanged():
             self._check_parameters()
-            ratings = self._ratings(X, reset=True)
+            ratings = check_weights(weights, self._ratings(X, reset=True))
             features = self._check_features(ratings, user_features, item_features)
             self._run_fit(ratings, X, validation, features, checkpoint=checkpoint, resume=resume)
         return self

@@ -165,6 +165,7 @@ class RankingMF(FitMixin, FactorModel):
     """
 
     _implicit = True
+    _weighs = False
     feature_reg = 1.0  # a check of all estimators; this one takes no features
     item_counts_: NDArray[np.int64]
 

@@ -181,14 +181,15 @@ def _descent(
 
 
 def _implicit_terms(
-    values: Array, alpha: float | None, alpha0: float | None
+    values: Array, weights: Array | None, alpha: float | None, alpha0: float | None
 ) -> tuple[Array, Array, float]:
     """Curvatures c, linear terms g (also each entry's constant) and the weight of all cells."""
+    w = 1 if weights is None else weights.astype(values.dtype)
     if alpha0 is not None and alpha is None:
-        return values, values, float(alpha0)
+        return w * values, w * values, float(alpha0)
     if alpha is None or alpha0 is not None:
         raise ValueError(f"give one of alpha (Hu/Koren), alpha0 (iALS); got {alpha=}, {alpha0=}")
-    return float(alpha) * values, 1 + float(alpha) * values, 1.0
+    return w * (float(alpha) * values), w * (1 + float(alpha) * values), 1.0
 
 
 def implicit_half_sweep(
@@ -199,6 +200,7 @@ def implicit_half_sweep(
     ridge: ArrayLike,
     alpha: float | None = None,
     alpha0: float | None = None,
+    weights: Array | None = None,
     cg_steps: int | None = None,
     relaxation: float = 1.0,
     lasso: ArrayLike | None = None,
@@ -214,6 +216,7 @@ def implicit_half_sweep(
     ridge : float or (n_rows,) array, see `row_ridge`
     alpha, alpha0 : float
         One of them: ``alpha`` for Hu/Koren's objective, ``alpha0`` for that of iALS.
+    weights : (nnz,) array, optional
     cg_steps : int, optional
         Steps of conjugate gradient; None solves exactly.
     relaxation : float
@@ -239,7 +242,7 @@ def implicit_half_sweep(
     >>> implicit_half_sweep(csr, np.eye(2), np.zeros((1, 2)), ridge=0.5, alpha0=0.5).tolist()
     [[0.5, 0.0]]
     """
-    c, g, scale = _implicit_terms(csr[2].astype(fixed.dtype), alpha, alpha0)
+    c, g, scale = _implicit_terms(csr[2].astype(fixed.dtype), weights, alpha, alpha0)
     curvature = None if (c == 1).all() else c
     ridges = np.broadcast_to(np.asarray(ridge, dtype=fixed.dtype), len(csr[0]) - 1)
     problems = RowProblems(csr[0], csr[1], curvature, g, fixed, ridges, fixed.T @ fixed, scale)
@@ -345,11 +348,12 @@ def _implicit(
     exponent: float,
     alpha: float | None,
     alpha0: float | None,
+    weights: Array | None,
 ) -> _Objective:
     values, m, n = csr[2].astype(np.float64), len(model.users), len(model.items)
-    c, g, scale = _implicit_terms(values, alpha, alpha0)
-    # Hu/Koren's ridge counts entries; that of iALS adds up weights, of the unknown cells as well.
-    users, items = entry_counts(csr, n, None if alpha0 is None else values)
+    c, g, scale = _implicit_terms(values, weights, alpha, alpha0)
+    # Hu/Koren's ridge counts entries; that of iALS adds up values, of the unknown cells as well.
+    users, items = entry_counts(csr, n, weights if alpha0 is None else g)
     cells = 0.0 if alpha0 is None else alpha0
     ridges, lassos = (
         (row_ridge(users, r, exponent, cells * n), row_ridge(items, r, exponent, cells * m))
@@ -367,6 +371,7 @@ def implicit_objective(
     exponent: float,
     alpha: float | None = None,
     alpha0: float | None = None,
+    weights: Array | None = None,
     l1_reg: float = 0.0,
 ) -> float:
     """Hu/Koren's (``alpha``) or the iALS (``alpha0``) objective over all cells, users x items.
@@ -378,7 +383,7 @@ def implicit_objective(
     >>> implicit_objective(csr, model, reg=0.0, exponent=0.0, alpha0=0.5)
     1.0
     """
-    return _implicit(csr, model, (reg, l1_reg), exponent, alpha, alpha0).value()
+    return _implicit(csr, model, (reg, l1_reg), exponent, alpha, alpha0, weights).value()
 
 
 def implicit_gradient(
@@ -389,7 +394,8 @@ def implicit_gradient(
     exponent: float,
     alpha: float | None = None,
     alpha0: float | None = None,
+    weights: Array | None = None,
 ) -> Factors:
     """The derivatives of `implicit_objective` by both factor tables (biases and mean: None, 0)."""
-    slopes = _implicit(csr, model, (reg, 0.0), exponent, alpha, alpha0).gradient()
+    slopes = _implicit(csr, model, (reg, 0.0), exponent, alpha, alpha0, weights).gradient()
     return Factors(slopes.users, slopes.items)
