@@ -62,7 +62,7 @@ coo = X.tocoo()
 mean = 0.0 if "implicitPrefs" in theirs else float(coo.data.mean())
 rows = [(int(u), int(i), float(r - mean)) for u, i, r in zip(coo.row, coo.col, coo.data)]
 frame = spark.createDataFrame(rows, ["user", "item", "rating"])
-model = ALS(seed=0, numBlocks=1, checkpointInterval=-1, **theirs).fit(frame)
+model = ALS(seed=0, numUserBlocks=1, numItemBlocks=1, **theirs).fit(frame)
 tables = []
 for found, n in ((model.userFactors, X.shape[0]), (model.itemFactors, X.shape[1])):
     table = np.zeros((n, theirs["rank"]))
