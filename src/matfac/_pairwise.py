@@ -52,6 +52,11 @@ class PairwiseLoss:
         """A positive's steps per epoch; an upper bound for "warp"."""
         return self.negatives if self.name == "bpr" else 1
 
+    @property
+    def user_visits(self) -> int:
+        """How often a positive's steps decay the user's row: "logistic" once per item scored."""
+        return 1 + self.negatives if self.name == "logistic" else self.steps
+
     def pool(self, item_counts: NDArray[np.int64]) -> NDArray[np.int32]:
         """Return the items that negatives are drawn from, each as often as its share says."""
         items = np.arange(len(item_counts), dtype=np.int32)
@@ -110,7 +115,7 @@ class PairwiseSolver:
         }
         self._ridges = tuple(
             (0.5 * loss.reg * visits).astype(dtype)
-            for visits in (ratings.row_sums * loss.steps, self._item_visits())
+            for visits in (ratings.row_sums * loss.user_visits, self._item_visits())
         )
         # A thousand times what equal scores would cost.
         self.limit = 1e3 * np.log(2) * ratings.nnz * (1 + loss.negatives)

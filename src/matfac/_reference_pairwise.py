@@ -149,7 +149,7 @@ def _step(
             state.item_bias[j] += own * (g - decay * state.item_bias[j])
         state.item_sums[j] += g**2
     own = rate / np.sqrt(state.user_sums[u])
-    decay = state.user_decay[u]
+    decay = state.user_decay[u] * (len(items) if loss == "logistic" else 1)
     state.users[u] = max(1 - own * decay, 0) * x + own * along
     if fit_bias and loss == "logistic":
         state.user_bias[u] += own * (slopes.sum() - decay * state.user_bias[u])

@@ -53,8 +53,9 @@ class RankingMF(FitMixin, FactorModel):
         \text{logistic:} \quad & \log(1 + e^{-s_{ui}}) + \sum_j \log(1 + e^{s_{uj}}) \\
         \text{softmax:} \quad & \log\Big(1 + \sum_j e^{s_{uj} - s_{ui}}\Big)
 
-    and every step adds :math:`\frac{\lambda}{2}` times the squares of the rows and item biases it
-    moves, :math:`\lambda` = `reg`. WARP's weight is :math:`w_t = H(\lfloor (N - 1) / t \rfloor) /
+    and every step adds :math:`\frac{\lambda}{2}` times the squares of the rows and biases it moves,
+    :math:`\lambda` = `reg`; each :math:`j` of "bpr" and each item of "logistic" is a step of its
+    own, "softmax" takes one for all. WARP's weight is :math:`w_t = H(\lfloor (N - 1) / t \rfloor) /
     H(N - 1)`, H the harmonic numbers: the rank that t trials suggest, first ones weighing most.
     "logistic" also has user biases and a fixed offset of minus the logarithm of `negatives`, so
     that its scores are log odds; for the others these would cancel.

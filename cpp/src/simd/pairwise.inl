@@ -278,15 +278,17 @@ struct Walker {
                     store<T>(y + c * W<T>, splat(keep) * yc + splat(step) * x.get(c));
             }
         }
+        // The logistic loss is one of each item alone, and so is the decay.
+        const T decay = u.decay * (model.loss == PairwiseLoss::logistic ? static_cast<T>(n) : T(1));
         const T rate = model.sgd.rate / root(u.gradient_sum);
-        const T keep = positive(1 - rate * u.decay);
+        const T keep = positive(1 - rate * decay);
 #pragma GCC unroll 8
         for (std::int64_t c = 0, n_c = x.count(); c < n_c; ++c) {
             const V<T> d = NV > 0 ? sums[NV > 0 ? c : 0] : load(along + c * W<T>);
             x.set(c, splat(keep) * x.get(c) + splat(rate) * d);
         }
         if (model.sgd.bias && model.loss == PairwiseLoss::logistic)
-            u.bias += rate * (total - u.decay * u.bias);
+            u.bias += rate * (total - decay * u.bias);
         u.gradient_sum += squares;
     }
 };
