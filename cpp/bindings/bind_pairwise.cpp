@@ -99,6 +99,7 @@ public:
 private:
     static PairwisePlan<T> make(const Csr<T>& csr, std::int64_t k, std::uint64_t seed,
                                 bool by_popularity, int n_threads) {
+        check_factors(k);
         checked_threads(n_threads);
         if (csr.view.nnz() > std::numeric_limits<std::uint32_t>::max())
             refuse("csr", "must have fewer than 2^32 entries");

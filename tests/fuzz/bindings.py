@@ -38,14 +38,27 @@ def calls(dtype: Any) -> dict[str, tuple[Callable[..., Any], Arguments]]:
     lists = (np.arange(0, 2 * M + 1, 2), np.tile(np.array([1, 3], np.int32), M))
     make_csr = _core.CsrFloat32 if dtype == np.float32 else _core.CsrFloat64
     make_plan = _core.SgdPlanFloat32 if dtype == np.float32 else _core.SgdPlanFloat64
+    make_pairs = _core.PairwisePlanFloat32 if dtype == np.float32 else _core.PairwisePlanFloat64
     plan = make_plan(pattern, K, 0, 1)  # type: ignore[arg-type]
-    rows = np.ones((M, 4), dtype)
+    pairs = make_pairs(pattern, K, 0, False, 1)  # type: ignore[arg-type]
     threads = {"n_threads": 1}
+    steps = {
+        "k": K, "users": table(M, dtype), "items": table(N, dtype),
+        "user_rows": np.ones((M, 4), dtype), "item_rows": np.ones((N, 4), dtype), "mean": 1.0,
+        "bias": True, **threads,
+    }  # fmt: skip
+    sampled = {**steps, "loss": "bpr", "negatives": 2}
     half = {
         "csr": pattern, "loss": "ratings", "k": K, "fixed": table(N, dtype),
         "solved": table(M, dtype), "fixed_bias": np.ones(N, dtype),
-        "solved_bias": np.ones(M, dtype), "ridge": np.ones(M, dtype), "cg_steps": 0, **threads,
+        "solved_bias": np.ones(M, dtype), "ridge": np.ones(M, dtype), "cg_steps": 0, "mean": 1.0,
+        "alpha": 1.0, "tolerance": 0.1, "prior": table(M, dtype), "prior_bias": np.ones(M, dtype),
+        **threads,
     }  # fmt: skip
+    descent = {**half, "fixed_weight": np.ones(N, dtype), "lasso": np.ones(M, dtype),
+               "nonnegative": True}  # fmt: skip
+    for name in ("prior", "prior_bias"):
+        del descent[name]
     model = {
         "k": K, "users": table(M, dtype), "items": table(N, dtype),
         "user_bias": np.ones(M, dtype), "item_bias": np.ones(N, dtype), **threads,
@@ -57,18 +70,28 @@ def calls(dtype: Any) -> dict[str, tuple[Callable[..., Any], Arguments]]:
                            "values": pattern.values, "weights": pattern.values}),
         "transposed_arrays": (pattern.transposed_arrays, dict(threads)),
         "half_sweep": (_core.half_sweep, half),
+        "half_sweep by coordinates": (_core.half_sweep, descent),
+        "multiply": (_core.multiply, {"csr": pattern, "k": K, "table": table(N, dtype),
+                                      "out": table(M, dtype), **threads}),
         "loss_value": (_core.loss_value, {"csr": pattern, "loss": "ratings", **model}),
         "ridge_value": (_core.ridge_value, {"table": table(M, dtype), "k": K,
                                             "bias": np.ones(M, dtype),
                                             "ridge": np.ones(M, dtype), **threads}),
         "SgdPlan": (make_plan, {"csr": pattern, "k": K, "seed": 0, **threads}),
-        "epoch": (plan.epoch, {
-            "k": K, "users": table(M, dtype), "items": table(N, dtype), "user_rows": rows,
-            "item_rows": np.ones((N, 4), dtype), "mean": 1.0, "rate": 0.1, "bias_rate": 1.0,
-            "bias": True, "number": 0, "deterministic": True, **threads}),
+        "visits": (plan.visits, {"number": 0}),
+        "epoch": (plan.epoch, {**steps, "rate": 0.1, "bias_rate": 1.0, "number": 0,
+                               "deterministic": True, "limit": 1e30}),
+        "PairwisePlan": (make_pairs, {"csr": pattern, "k": K, "seed": 0, "by_popularity": True,
+                                      **threads}),
+        "samples": (pairs.samples, {"number": 0, "negatives": 2}),
+        "pairwise epoch": (pairs.epoch, {**sampled, "rate": 0.1, "number": 0,
+                                         "deterministic": True}),
+        "pairwise_fold_in": (_core.pairwise_fold_in, {
+            **sampled, "csr": pattern, "rates": [0.1], "pool": np.array([0, 1, 4], np.int32)}),
         "predict": (_core.predict, {**model, "user_index": np.array([0, 6], np.int32),
                                     "item_index": np.array([4, 0], np.int32)}),
-        "top_k": (_core.top_k, {**scoring, "n_best": 2}),
+        "top_k": (_core.top_k, {**scoring, "n_best": 2, "include": lists,
+                                "candidates": np.array([0, 1, 4], np.int32)}),
         "list_metrics": (_core.list_metrics, {
             "lists": np.zeros((M, 2), np.int32), "relevant_indptr": lists[0],
             "relevant_indices": lists[1], "k": 2, **threads}),
@@ -127,16 +150,26 @@ def wrong(rng: Rng, name: str, value: Any, optional: bool) -> Any:
             return wrong_index(rng, value)
         bad = wrong_array(rng, value)
         return value if bad is None and optional else bad
-    if name in ("k", "n_threads", "n_best", "n_rows"):
+    if name in ("k", "n_threads", "n_best", "n_rows", "negatives"):
         return SIZES[rng.integers(len(SIZES))]
     if name == "n_cols":
         return rng.choice([-1, 0, 4, 2**31, 2**62])
     if name == "cg_steps":
-        return int(rng.choice([-1, -(2**31)]))
+        return [-1, -(2**31), 2**31, 2**63, 1.5, None, "1"][rng.integers(7)]
+    if name in ("seed", "number"):
+        return [-1, -(2**63), 2**64, 1.5, None, "1", [0]][rng.integers(7)]
+    if name == "rates":
+        return [None, 0.1, "0.1", [None], ["0.1"], [[0.1]]][rng.integers(6)]
+    if isinstance(value, float):
+        return [None, "1", 1j, [1.0], 10**400, b"1"][rng.integers(6)]
     if name in ("loss", "dtype"):
         return rng.choice(["", "Ratings", "float16", "\0", "x" * 1000])
     if name == "csr":
         return [None, 3, "csr", np.ones((M, N))][rng.integers(4)]
+    if name == "include":
+        indptr, indices = value
+        return [(wrong_index(rng, indptr), indices), (indptr, wrong_index(rng, indices)),
+                (indptr,), indptr, 5, [indptr, indices, indices]][rng.integers(6)]  # fmt: skip
     if name == "exclude":
         indptr, indices = value[0]
         if rng.random() < 0.5:
@@ -146,14 +179,18 @@ def wrong(rng: Rng, name: str, value: Any, optional: bool) -> Any:
     return value
 
 
-OPTIONAL = {"weights", "item_bias", "candidates", "include"}
+OPTIONAL = {
+    "weights", "user_bias", "item_bias", "candidates", "include", "prior", "prior_bias", "lasso",
+    "fixed_weight",
+}  # fmt: skip
 
 
 def one(rng: Rng, entry: str, call: Callable[..., Any], right: Arguments) -> bool:
     """Try one wrong call; False where the draw changed nothing. AssertionError: accepted."""
     name = list(right)[rng.integers(len(right))]
     value = right[name]
-    bad = wrong(rng, name, value, name in OPTIONAL)
+    optional = name in OPTIONAL and entry != "predict" or (entry, name) == ("ridge_value", "bias")
+    bad = wrong(rng, name, value, optional)
     if bad is value or still_right(entry, name, bad):
         return False
     try:
@@ -165,7 +202,14 @@ def one(rng: Rng, entry: str, call: Callable[..., Any], right: Arguments) -> boo
 
 def still_right(entry: str, name: str, bad: Any) -> bool:
     """Tell whether a changed argument is one that the core may take after all."""
-    if entry == "SgdPlan" and name == "k":
+    if name in ("candidates", "pool"):  # fewer of them
+        return isinstance(bad, np.ndarray) and bad.dtype == np.int32 and bad.ndim == 1 and (
+            bad.flags.c_contiguous and set(bad.tolist()) <= {0, 1, 4}
+            and (len(bad) > 0 if name == "pool" else bool((np.diff(bad) > 0).all()))
+        )  # fmt: skip
+    if entry == "empty_table" and name == "n_rows":
+        return type(bad) is int and bad == 0
+    if entry in ("SgdPlan", "PairwisePlan") and name == "k":
         return type(bad) is int and 1 <= bad <= 2**20
     if entry == "list_metrics":
         if name == "k":
