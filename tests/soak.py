@@ -1,11 +1,14 @@
 """Random fits, fold-ins, saves, loads, kills and interrupts: `python tests/soak.py --minutes 30`.
 
-Fails at the first wrong result, and at the end if memory grew by 2 % or more since the first tenth.
+Fails at the first wrong result, at an interrupt that takes 0.2 s or more of processor time to come,
+and at the end if memory grew by 2 % or more since the first tenth.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
+import math
 import os
 import signal
 import tempfile
@@ -20,7 +23,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
-from matfac import ConvergenceError, ExplicitMF, ImplicitMF, load
+from matfac import ConvergenceError, ExplicitMF, ImplicitMF, RankingMF, load, metrics
 
 KINDS: list[tuple[Any, dict[str, Any]]] = [
     (ExplicitMF, {}),
@@ -30,11 +33,16 @@ KINDS: list[tuple[Any, dict[str, Any]]] = [
     (ExplicitMF, {"nonnegative": True}),
     (ImplicitMF, {"alpha0": 0.1}),
     (ImplicitMF, {"alpha": 3.0, "reg": 0.5}),
+    (RankingMF, {"loss": "bpr"}),
 ]
+
+
+waits: list[float] = []  # from Ctrl-C to its exception
 
 
 def resident() -> int:
     """Return this process's resident memory in KiB."""
+    gc.collect()
     with open("/proc/self/status", encoding="ascii") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
 
@@ -75,19 +83,32 @@ def serve(rng: np.random.Generator, X: sp.csr_array, folder: Path) -> None:
     users = rng.integers(X.shape[0], size=5)
     for a, b in zip(model.recommend(users, k=3), again.recommend(users, k=3), strict=True):
         np.testing.assert_array_equal(a, b)
+    if not isinstance(model, RankingMF):
+        assert np.isfinite(model.fold_in_items(X[:, :5])).all()
+    assert 0 <= metrics.evaluate(model, X, k=3, exclude_seen=False)["ndcg@3"] <= 1
 
 
 def interrupt(rng: np.random.Generator, X: sp.csr_array, folder: Path) -> None:
     """Ctrl-C at a random moment: the model is whole, or there is none."""
     model = fit(rng, X, n_iter=1000)
-    timer = threading.Timer(rng.uniform(0, 0.3), os.kill, (os.getpid(), signal.SIGINT))
+    sent: list[tuple[float, float]] = []
+
+    def send() -> None:
+        sent.append((time.monotonic(), time.process_time()))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Timer(rng.uniform(0, 0.3), send)
     timer.start()
+    took = math.inf
     try:
         model.fit(X)
         time.sleep(60)
     except KeyboardInterrupt:
-        pass
+        now = time.monotonic(), time.process_time()
+        took = min(b - a for a, b in zip(sent[0], now, strict=True))
     timer.join()
+    assert took < 0.2, took
+    waits.append(took)
     if hasattr(model, "user_factors_"):
         finite(model)
         assert len(model.history_) == model.n_iter_
@@ -120,8 +141,9 @@ def main() -> None:
     warnings.simplefilter("error")
     warnings.simplefilter("ignore", ConvergenceWarning)
     rng = np.random.default_rng(args.seed)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells' background jobs ignore it
     done: Counter[str] = Counter()
-    start, first = time.monotonic(), 0
+    start, first, told = time.monotonic(), 0, 0
     with tempfile.TemporaryDirectory() as name:
         while (passed := time.monotonic() - start) < 60 * args.minutes:
             work = (serve, serve, interrupt, kill)[rng.integers(4)]
@@ -132,10 +154,14 @@ def main() -> None:
             done[work.__name__] += 1
             if not first and passed > 6 * args.minutes:
                 first = resident()
+            if passed > 60 * told:
+                told += 1
+                print(f"{passed:.0f} s: {done.total()} rounds, {resident()} KiB", flush=True)
     last = resident()
     growth = last / first - 1
     counts = ", ".join(f"{n} {name}" for name, n in sorted(done.items()))
-    print(f"{counts}; 0 failures; memory {first} to {last} KiB, {growth:+.1%}")
+    print(f"{counts}; 0 failures; Ctrl-C within {max(waits):.3f} s")
+    print(f"memory {first} to {last} KiB, {growth:+.1%}")
     if growth >= 0.02:
         raise SystemExit("memory grew by 2 % or more")
 
