@@ -98,9 +98,9 @@ def interrupt(rng: np.random.Generator, X: sp.csr_array, folder: Path) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     timer = threading.Timer(rng.uniform(0, 0.3), send)
-    timer.start()
     took = math.inf
     try:
+        timer.start()  # the signal may land before start returns
         model.fit(X)
         time.sleep(60)
     except KeyboardInterrupt:

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from sklearn.base import clone
 
 from conftest import random_ratings, side_features
-from matfac import ExplicitMF, ImplicitMF, Interactions
+from matfac import ExplicitMF, ImplicitMF, Interactions, RankingMF
 
 RATINGS = random_ratings(60, 50, 0.3, seed=1)
 CLICKS = random_ratings(60, 50, 0.25, seed=2, implicit=True)
@@ -211,3 +211,9 @@ def test_features_to_explain_by() -> None:
     with pytest.raises(ValueError, match="user_features: the model was fitted without"):
         plain.explain(5, 8, ones, user_features=FEATURES[:60])
     assert len(plain.explain(5, 8, ones).feature_contributions) == 0
+
+
+def test_ranking_losses_are_refused() -> None:
+    model = RankingMF(n_factors=4, n_iter=1, random_state=0).fit(np.eye(6))
+    with pytest.raises(TypeError, match="RankingMF has no explanations: with the loss 'bpr'"):
+        model.explain(0, 1, np.eye(6))

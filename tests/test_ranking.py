@@ -23,7 +23,8 @@ PLANTED = datasets.planted_clicks(1500, 600, 60_000, rank=6, taste=4.0, seed=2)
 
 
 def fitted(loss: str, **parameters: Any) -> RankingMF:
-    return RankingMF(n_factors=6, loss=loss, n_iter=5, random_state=0, **parameters).fit(CLICKS)
+    parameters = {"n_factors": 6, **parameters}
+    return RankingMF(loss=loss, n_iter=5, random_state=0, **parameters).fit(CLICKS)
 
 
 def ndcg(lists: np.ndarray, test: sp.csr_array) -> float:
@@ -31,13 +32,14 @@ def ndcg(lists: np.ndarray, test: sp.csr_array) -> float:
     return float(np.mean(metrics.ndcg(lists[users], test[users])))
 
 
+@pytest.mark.parametrize("k", [6, 16])  # 16 needs no padding: the core gets the factors themselves
 @pytest.mark.parametrize("loss", LOSSES)
-def test_training_rows_fold_in_to_their_own_factors(loss: str, dtype: str) -> None:
-    model = fitted(loss, dtype=dtype)
+def test_training_rows_fold_in_to_their_own_factors(loss: str, k: int, dtype: str) -> None:
+    model = fitted(loss, n_factors=k, dtype=dtype)
     codes = model.transform(CLICKS)
     assert codes.dtype == dtype
-    np.testing.assert_array_equal(codes[:, :6], model.user_factors_)
-    np.testing.assert_array_equal(codes[:, 6], model.user_bias_)
+    np.testing.assert_array_equal(codes[:, :k], model.user_factors_)
+    np.testing.assert_array_equal(codes[:, k], model.user_bias_)
     some = model.transform(CLICKS[[70, 3]])
     np.testing.assert_array_equal(some, codes[[70, 3]])
     lists, scores = model.recommend(X=CLICKS[[5, 3]], k=7)

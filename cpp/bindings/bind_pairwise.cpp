@@ -44,12 +44,12 @@ int checked_negatives(int negatives) {
 
 // The arguments that an epoch and a fold-in share.
 template <class T>
-PairwiseModel<T> model_of(std::int64_t k, Array<T>& users, Array<T>& items, Array<T>& user_rows,
-                          Array<T>& item_rows, double mean, const std::string& loss, int negatives,
+PairwiseModel<T> model_of(std::int64_t k, Array<T>& users, TableView<T> items,
+                          Array<T>& user_rows, Array<T>& item_rows, double mean, const std::string& loss, int negatives,
                           bool bias, const std::vector<T>& weights) {
     PairwiseModel<T> model;
     model.sgd.users = mutable_table_of(users, k, "users");
-    model.sgd.items = mutable_table_of(items, k, "items");
+    model.sgd.items = items;
     model.sgd.user_rows = rows_of(user_rows, model.sgd.users.n_rows, "user_rows");
     model.sgd.item_rows = rows_of(item_rows, model.sgd.items.n_rows, "item_rows");
     model.sgd.mean = static_cast<T>(mean);
@@ -73,7 +73,8 @@ public:
                     double rate, bool bias, std::uint64_t number, bool deterministic,
                     int n_threads) const {
         const auto weights = trial_weights<T>(checked_negatives(negatives), plan_.positives().n_cols);
-        auto model = model_of(k, users, items, user_rows, item_rows, mean, loss, negatives, bias, weights);
+        auto model = model_of(k, users, mutable_table_of(items, k, "items"), user_rows, item_rows,
+                              mean, loss, negatives, bias, weights);
         check_rows(model.sgd.users.n_rows, plan_.positives().n_rows, "users");
         check_rows(model.sgd.items.n_rows, plan_.positives().n_cols, "items");
         model.sgd.rate = static_cast<T>(rate);
@@ -119,7 +120,10 @@ void fold_in(const Csr<T>& csr, std::int64_t k, Array<T> users, Array<T> items, 
              Array<T> item_rows, double mean, const std::string& loss, int negatives,
              const std::vector<double>& rates, bool bias, Array<std::int32_t> pool, int n_threads) {
     const auto weights = trial_weights<T>(checked_negatives(negatives), csr.view.n_cols);
-    const auto model = model_of(k, users, items, user_rows, item_rows, mean, loss, negatives, bias, weights);
+    // Read alone, so a read-only table will do.
+    const TableView<const T> fixed = table_of(items, k, "items");
+    const TableView<T> view{fixed.n_rows, fixed.k, fixed.stride, const_cast<T*>(fixed.data)};
+    const auto model = model_of(k, users, view, user_rows, item_rows, mean, loss, negatives, bias, weights);
     check_rows(model.sgd.users.n_rows, csr.view.n_rows, "users");
     check_rows(model.sgd.items.n_rows, csr.view.n_cols, "items");
     const std::int64_t size = pool.size();

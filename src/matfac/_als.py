@@ -296,8 +296,6 @@ def fold_in(
     bias = None if fixed_bias is None else np.zeros(ratings.shape[0], dtype)
     few = ratings.nnz < len(fixed)
     cg_steps, tolerance = converged(k, objective, dtype)
-    if few and objective.loss == "ratings" and not objective.descends:
-        cg_steps = 0  # nothing is shared, unless as a preconditioner
     ridge, lasso, basis = objective.ridge(ratings), objective.lasso(ratings), None
     shared = objective.loss != "ratings" or cg_steps > 0
     if few:

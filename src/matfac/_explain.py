@@ -149,6 +149,11 @@ def explain(
 ) -> Explanation:
     """Explain one score; see `FactorModel.explain`."""
     objective = model._objective()
+    if objective.loss not in ("ratings", "ials", "hu"):
+        raise TypeError(
+            f"{type(model).__name__} has no explanations: with the loss {objective.loss!r} a "
+            "user's factors are no sum over the entries"
+        )
     if objective.descends:
         raise TypeError(
             f"{type(model).__name__} has no explanations with nonnegative or l1_reg: bounds and L1 "

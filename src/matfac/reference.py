@@ -113,9 +113,8 @@ def explicit_half_sweep(
     fixed_counts : (n_cols,) array, optional
         Entries (or weight sums) of the fixed rows, for the preconditioner; None counts them.
     cg_steps : int, optional
-        Steps of conjugate gradient; None solves exactly.
+        Steps of conjugate gradient (see `solve_rows_cg`); None solves exactly.
     relaxation : float
-        Of these steps, see `solve_rows_cg`.
     fit_bias : bool
         False leaves the solved side's biases as they are.
     lasso : float or (n_rows,) array, optional
@@ -218,9 +217,8 @@ def implicit_half_sweep(
         One of them: ``alpha`` for Hu/Koren's objective, ``alpha0`` for that of iALS.
     weights : (nnz,) array, optional
     cg_steps : int, optional
-        Steps of conjugate gradient; None solves exactly.
+        Steps of conjugate gradient (see `solve_rows_cg`); None solves exactly.
     relaxation : float
-        Of these steps, see `solve_rows_cg`.
     lasso : float or (n_rows,) array, optional
     nonnegative : bool
         With one of them ``cg_steps`` are passes of `solve_rows_descent`.

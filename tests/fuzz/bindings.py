@@ -189,7 +189,7 @@ def one(rng: Rng, entry: str, call: Callable[..., Any], right: Arguments) -> boo
     """Try one wrong call; False where the draw changed nothing. AssertionError: accepted."""
     name = list(right)[rng.integers(len(right))]
     value = right[name]
-    optional = name in OPTIONAL and entry != "predict" or (entry, name) == ("ridge_value", "bias")
+    optional = (name in OPTIONAL and entry != "predict") or (entry, name) == ("ridge_value", "bias")
     bad = wrong(rng, name, value, optional)
     if bad is value or still_right(entry, name, bad):
         return False
