@@ -11,6 +11,7 @@ matrix, `timestamps`: one per entry in the order of a canonical CSR matrix, numb
 
 from __future__ import annotations
 
+import itertools
 import numbers
 from dataclasses import dataclass
 from typing import Any
@@ -300,10 +301,15 @@ def _hold_out(
     """Mark `counts` entries of each row: the latest, or random ones."""
     nnz, rows = data.csr.nnz, data.rows
     key = data.known_times("; or latest=False, for random entries") if latest else rng.random(nnz)
-    order = np.lexsort((key, rows))  # stable: equal times keep the order of the items
     behind = data.csr.indptr[1:][rows] - np.arange(nnz)  # 1 for the last of a row
+    last = behind <= counts[rows]
     held_out = np.zeros(nnz, bool)
-    held_out[order] = behind <= counts[rows]
+    # Whole rows, some 200,000 entries at a time: one sort of all would keep Ctrl-C waiting.
+    starts = np.searchsorted(data.csr.indptr, np.arange(0, nnz, 200_000))
+    bounds = np.unique(np.append(data.csr.indptr[starts], nnz)).tolist()
+    for a, b in itertools.pairwise(bounds):
+        order = np.lexsort((key[a:b], rows[a:b]))  # stable: equal times keep the items' order
+        held_out[a + order] = last[a:b]
     return held_out
 
 
