@@ -17,9 +17,7 @@ CASES = {
     "ml-1m": "ml-1m",
     "ncf": "ncf-ml-1m",
     "ncf-192": "ncf-ml-1m",
-    "ncf-logistic": "ncf-ml-1m",
     "gowalla-64": "lightgcn-gowalla",
-    "gowalla-bpr": "lightgcn-gowalla",
 }
 
 
