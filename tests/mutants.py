@@ -29,6 +29,7 @@ SOLVERS = (
         "cg step", ROWS, "const T alpha = «rz / curvature»;", "rz / curvature / 2", "half_sweep"
     ),
     Mutant("cg direction", ROWS, "const T beta = «next / rz»;", "T(0)", "half_sweep"),
+    Mutant("cg relaxation", ROWS, "go = splat(«relaxation * alpha»);", "alpha", "half_sweep"),
     Mutant(
         "cg prior",
         ROWS,
@@ -50,7 +51,9 @@ SOLVERS = (
     ),
     Mutant("short rows", DUAL, "half[i] = «1 / root(half[i])»;", "1 / half[i]", "half_sweep"),
     Mutant("giant rows", ALS, "works[j] += «works[piece * size + j]»;", "T(0)", "half_sweep"),
-    Mutant("implicit: confidence", ALS, "c[j] = «alpha * g[j]»;", "alpha", "half_sweep"),
+    Mutant("weights", ALS, "g[j] = «c[j] * t»;", "t", "half_sweep"),
+    Mutant("implicit: weights", ALS, "g[j] = c[j] + (hu ? «w» : T(0));", "T(1)", "half_sweep"),
+    Mutant("implicit: confidence", ALS, "c[j] = w * («alpha * g[j]»);", "alpha", "half_sweep"),
     Mutant(
         "implicit: shared part",
         GRAM,
@@ -187,6 +190,16 @@ SOLVERS = (
         "svd", "src/matfac/_truncated.py", "singular = «np.sqrt(values)»", "values", "compression"
     ),
     Mutant(
+        "weights of columns", "src/matfac/_metric.py", "scaled *= «self.column»", "1", "compression"
+    ),
+    Mutant(
+        "weights of inputs",
+        "src/matfac/_metric.py",
+        "vectors * «np.sqrt»(np.maximum(values, 0)",
+        "np.square",
+        "compression",
+    ),
+    Mutant(
         "weighted svd",
         "src/matfac/_metric.py",
         "left, onto = left / self.row[:, None], «onto * self.row[:, None]»",
@@ -288,7 +301,7 @@ FILTERS = (
     Mutant(
         "held-out entries",
         "src/matfac/splits.py",
-        "held_out[order] = behind «<=» counts[rows]",
+        "last = behind «<=» counts[rows]",
         "<",
         "splits",
     ),

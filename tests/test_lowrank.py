@@ -169,6 +169,16 @@ def test_als_is_monotone_and_never_above_its_start(
     assert not nonnegative or (users.min() >= 0 and model.components_.min() >= 0)
 
 
+def test_start_is_the_minimum_for_weights_of_rank_one() -> None:
+    """There, ``sum d_i s_j (X - A B)_ij^2`` is the plain error of ``sqrt(d_i s_j) X_ij``."""
+    X, rng = decaying(60, 45), np.random.default_rng(6)
+    weights = np.outer(rng.exponential(size=60), rng.exponential(size=45))
+    model = LowRankMF(n_factors=7, tol=0.0, n_iter=1).fit(X, weights=weights)
+    minimum = best_error(np.sqrt(weights) * X, 7) ** 2
+    assert model.start_objective_ == pytest.approx(minimum, rel=1e-9)
+    assert model.objective_ == pytest.approx(minimum, rel=1e-9)
+
+
 def test_plain_ridge_at_full_rank_is_soft_impute() -> None:
     X = holes(decaying(25, 20, rate=0.6), 0.3)
     threshold = 0.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     ------
     IsADirectoryError, FileNotFoundError
         `path` is a directory, or there is no directory to hold it.
+    OSError
+        It cannot be written: the disk is full, the directory read-only. The error names `path`.
     """
     target = Path(os.path.realpath(path))  # what a link points to is replaced, not the link
     if target.is_dir():
@@ -34,8 +37,15 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.chmod(mode)
         _sync(temporary)
         os.replace(temporary, target)
+    except OSError as error:
+        if error.filename not in (None, os.fspath(temporary)):
+            raise  # of another file
+        # Not every writer's error has a number, and none has the name that was asked for.
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise OSError(error.errno or errno.EIO, reason, os.fspath(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # renamed, never made, or on what can no longer be written
+            temporary.unlink()
     with suppress(OSError):  # not every system can flush a directory
         _sync(target.parent, os.O_RDONLY)
 

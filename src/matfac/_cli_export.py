@@ -48,9 +48,10 @@ def run_export(args: argparse.Namespace) -> None:
     model = load(args.model)
     titles = given_titles(args)
     if suffix == ".usearch":
-        index = embeddings.to_index(model)
+        content = embeddings.to_index(model).save()  # not to the file: the error gives no reason
+        assert content is not None
         with replacing(args.out) as new:
-            index.save(str(new))
+            new.write_bytes(content)
     elif suffix == ".onnx":
         embeddings.to_onnx(model, args.out, k=args.k)
     else:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,8 +65,8 @@ def export(
 
     Notes
     -----
-    Ids are row numbers where the model was fitted on a bare matrix. Each file is written whole or
-    not at all.
+    Ids are row numbers where the model was fitted on a bare matrix. An error, such as a full disk,
+    leaves the files that were there.
 
     Examples
     --------
@@ -102,10 +104,13 @@ def _write_npy(
     titles: NDArray[np.str_] | None,
     meta: dict[str, str],
 ) -> None:
-    for suffix, array in ((".ids.npy", ids), (".titles.npy", titles), (".npy", vectors)):
-        if array is not None:
-            with replacing(path.with_suffix(suffix)) as new, open(new, "wb") as file:
-                np.save(file, array, allow_pickle=False)
+    with ExitStack() as files:  # all are replaced, once all are written
+        for suffix, array in ((".ids.npy", ids), (".titles.npy", titles), (".npy", vectors)):
+            if array is not None:
+                new = files.enter_context(replacing(path.with_suffix(suffix)))
+                with open(new, "wb") as file:
+                    # Given the file itself, NumPy's error would not say that the disk is full.
+                    np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)
 
 
 def _write_parquet(
@@ -137,15 +142,12 @@ def _write_safetensors(
     titles: NDArray[np.str_] | None,
     meta: dict[str, str],
 ) -> None:
-    from safetensors.numpy import save_file
-
     arrays: model_io.Arrays = {"vectors": vectors}
     for name, array in (("ids", ids), ("titles", titles)):
         if array is not None:
             text = array.dtype.kind == "U"
             arrays.update(model_io.pack_strings(name, array) if text else {name: array})
-    with replacing(path) as new:
-        save_file(arrays, new, metadata=meta)
+    model_io.write_safetensors(path, arrays, meta)
 
 
 WRITERS = {".npy": _write_npy, ".parquet": _write_parquet, ".safetensors": _write_safetensors}

@@ -88,17 +88,11 @@ def write(path: Path_, arrays: Arrays, meta: dict[str, Any]) -> None:
         "header_crc32": _header_sum(content, table, data_sum),
         "data_crc32": data_sum,
     }
-    with replacing(path) as temporary:
-        try:
-            _write_safetensors(temporary, plain, header)
-        except OSError as error:
-            raise OSError(
-                error.errno, f"{path} cannot be written: {error.strerror or error}"
-            ) from error
+    write_safetensors(path, plain, header)
 
 
-def _write_safetensors(path: Path_, arrays: Arrays, described: dict[str, str]) -> None:
-    """Write the format straight to one file, without a second one or a copy of the arrays."""
+def write_safetensors(path: Path_, arrays: Arrays, described: dict[str, str]) -> None:
+    """Write the bare format, all or nothing, without a copy of the arrays."""
     order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))  # so all are aligned
     header: dict[str, Any] = {"__metadata__": described}
     at = 0
@@ -108,7 +102,7 @@ def _write_safetensors(path: Path_, arrays: Arrays, described: dict[str, str]) -
         header[name] = {"dtype": CODES[array.dtype], "shape": array.shape, "data_offsets": offsets}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
+    with replacing(path) as new, open(new, "wb") as file:
         file.write(struct.pack("<Q", len(text)))
         file.write(text)
         for name in order:
