@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
 
 from conftest import random_ratings
-from matfac import ConvergenceError, ExplicitMF, ImplicitMF
+from matfac import ConvergenceError, ExplicitMF, ImplicitMF, LowRankMF, RankingMF
 
 RATINGS = random_ratings(120, 90, 0.25, seed=1)
 
@@ -27,6 +28,15 @@ SOLVERS: dict[str, Any] = {
     "ials-exact": lambda **kw: ImplicitMF(alpha0=0.1, cg_steps=None, **kw),
     "hu": lambda **kw: ImplicitMF(alpha=3.0, **kw),
     "hu-exact": lambda **kw: ImplicitMF(alpha=3.0, cg_steps=None, **kw),
+}
+
+
+def ranking(loss: str, *, reg_exponent: float = 1.0, **kw: Any) -> RankingMF:
+    return RankingMF(loss=loss, deterministic=True, **kw)
+
+
+SOLVERS |= {
+    loss: functools.partial(ranking, loss) for loss in ("bpr", "warp", "logistic", "softmax")
 }
 
 SPARSE = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
@@ -122,6 +132,28 @@ def test_one_entry(name: str) -> None:
         assert np.argmax(model.predict(X)[1]) == 2
 
 
+@pytest.mark.parametrize("name", ["ials", "hu", "bpr", "warp", "logistic", "softmax"])
+def test_feedback_that_says_nothing(name: str) -> None:
+    """Every user has every item: there is no order, and no item is left to recommend."""
+    X = sp.csr_array(np.ones((20, 8)))
+    model = SOLVERS[name](n_factors=4, random_state=0).fit(X)
+    assert_finite(model, X)
+    assert (model.recommend(np.arange(20), k=3)[0] == -1).all()
+    scores = model.predict(X)
+    assert np.ptp(scores, axis=0).max() < 1e-3  # all users are the same
+
+
+@pytest.mark.parametrize("name", ["bpr", "warp", "logistic", "softmax"])
+def test_positives_count_alike_at_any_scale(name: str) -> None:
+    X = RATINGS.copy()
+    models = []
+    for scale in (1e-14, 1.0, 1e14):
+        X.data = RATINGS.data * scale
+        models.append(SOLVERS[name](n_factors=4, n_iter=3, random_state=0).fit(X))
+    for model in models[1:]:
+        np.testing.assert_array_equal(model.item_factors_, models[0].item_factors_)
+
+
 @pytest.mark.parametrize("name", ["als", "als-exact", "sgd"])
 @pytest.mark.parametrize("scale", [1e-14, 1e-9, 1e-3, 1e3, 1e9, 1e14])
 def test_the_scale_of_ratings_does_not_matter(name: str, scale: float) -> None:
@@ -177,6 +209,84 @@ def test_weights_that_are_all_zero_or_too_large() -> None:
     weights.data[:] = 1e30
     with pytest.raises(ValueError, match=r"weights must be finite .* no more than 1e\+15"):
         ExplicitMF(n_factors=2).fit(RATINGS, weights=weights)
+
+
+# ------------------------------------------------------------------ dense matrices
+
+
+@pytest.mark.parametrize("nonnegative", [False, True])
+@settings(max_examples=60, **SPARSE)
+@given(
+    X=matrices(),
+    missing=st.sampled_from([0.0, 0.3, 0.9]),
+    weighted=st.booleans(),
+    k=st.sampled_from([1, 2, 5]),
+    reg=st.sampled_from([0.0, 1e-12, 1e-3, 10.0, 1e12]),
+    exponent=st.sampled_from([0.0, 1.0]),
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+def test_a_dense_fit_is_finite_or_a_clear_error(
+    nonnegative: bool, X: sp.csr_array, missing: float, weighted: bool, k: int, reg: float,
+    exponent: float, dtype: str,
+) -> None:  # fmt: skip
+    rng = np.random.default_rng(0)
+    with np.errstate(over="ignore"):
+        dense = X.toarray().astype(dtype)
+    dense[rng.random(dense.shape) < missing] = np.nan
+    weights = rng.exponential(size=dense.shape) ** 4 if weighted else None
+    model = LowRankMF(
+        min(k, *dense.shape), reg=reg, reg_exponent=exponent, nonnegative=nonnegative, n_iter=6
+    )
+    said = ""
+    try:
+        model.fit(dense, weights=weights)
+    except (ValueError, ConvergenceError) as error:
+        said = str(error)
+    if said:
+        clear = ("beyond", "squares vanish", "no known cell", "contains infinity", "reg")
+        assert any(word in said for word in clear), said
+        assert not hasattr(model, "components_")
+        return
+    codes = model.transform(dense, weights=weights)
+    for array in (model.components_, model.objective_, codes, model.impute(dense, weights=weights)):
+        assert np.isfinite(array).all()
+    scale = max(np.nanmax(np.abs(dense)), 1e-300)
+    assert np.abs(model.inverse_transform(codes)[~np.isnan(dense)]).max() < 1e3 * scale
+
+
+@pytest.mark.parametrize("nonnegative", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("scale", [1e-14, 1e-6, 1.0, 1e6, 1e14])
+def test_dense_matrices_of_less_than_full_rank(nonnegative: bool, dtype: str, scale: float) -> None:
+    """More factors than the rank, no ridge, holes: the matrix comes back, at any scale."""
+    rng = np.random.default_rng(0)
+    X = (rng.random((40, 2)) @ rng.random((2, 30)) * scale).astype(dtype)
+    holes = np.where(rng.random(X.shape) < 0.2, np.nan, X)
+    model = LowRankMF(n_factors=6, n_iter=100, nonnegative=nonnegative).fit(holes)
+    known = ~np.isnan(holes)
+    error = model.inverse_transform(model.transform(holes))[known] - X[known]
+    assert np.linalg.norm(error) < 0.01 * np.linalg.norm(X[known])
+    for constant in (0.0, scale):
+        same = np.full((9, 7), constant, dtype)
+        model = LowRankMF(n_factors=3, nonnegative=nonnegative).fit(same)
+        assert model.inverse_transform(model.transform(same)) == pytest.approx(
+            same, abs=1e-3 * scale
+        )
+    one = LowRankMF(n_factors=1).fit(np.array([[scale]], dtype))
+    assert one.inverse_transform(one.transform([[scale]])) == pytest.approx(scale, rel=1e-3)
+
+
+def test_dense_values_beyond_the_dtype_are_named() -> None:
+    X = np.ones((5, 4), np.float32)
+    X[2, 1] = np.nan
+    X[3, 2] = -1e16
+    with pytest.raises(ValueError, match=r"X\[3, 2\] = -1e\+16 is beyond 1e\+15.*float64"):
+        LowRankMF(n_factors=2).fit(X)
+    model = LowRankMF(n_factors=2).fit(X.astype(np.float64))
+    with pytest.raises(ValueError, match=r"X has no value of 1e-15 or more.*multiply X"):
+        LowRankMF(n_factors=2).fit(np.full((5, 4), 1e-16, np.float32))
+    with pytest.raises(ValueError, match=r"1e\+200 is beyond 1e\+120"):
+        model.transform(np.full((1, 4), 1e200))
 
 
 # ------------------------------------------------------------------ divergence

@@ -12,6 +12,7 @@ from sklearn.utils.validation import validate_data
 
 from matfac._engine import Floats
 from matfac._ratings import Ratings
+from matfac._values import RANGE
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def check_cells(estimator: BaseEstimator, X: Any, weights: Any, *, reset: bool) 
         reset=reset,
         ensure_all_finite="allow-nan",
     )
+    _check_scale(dense, fitting=reset)
     unknown = np.isnan(dense)
     holes = bool(unknown.any())
     if weights is not None:
@@ -70,6 +72,25 @@ def check_cells(estimator: BaseEstimator, X: Any, weights: Any, *, reset: bool) 
                 + f" (missing, or of weight 0): drop that {name}"
             )
     return Cells(np.where(known, dense, 0), weights)
+
+
+def _check_scale(values: Floats, *, fitting: bool) -> None:
+    """Refuse values whose squares overflow, and a matrix to fit whose squares all vanish."""
+    least, most = RANGE[values.dtype.name]
+    size = np.abs(values)
+    largest = float(np.fmax.reduce(size, axis=None))
+    other = ", or give float64" if values.dtype == np.float32 else ""
+    if largest > most:
+        row, column = np.unravel_index(np.nanargmax(size), size.shape)
+        raise ValueError(
+            f"X[{row}, {column}] = {values[row, column]:g} is beyond {most:g}, where sums of "
+            f"squares overflow {values.dtype}: divide X by a constant{other}"
+        )
+    if fitting and 0 < largest < least:
+        raise ValueError(
+            f"X has no value of {least:g} or more, the largest is {largest:g}: squares vanish in "
+            f"{values.dtype}: multiply X by a constant{other}"
+        )
 
 
 def check_cell_weights(name: str, weights: Any, shape: tuple[int, ...]) -> Floats:

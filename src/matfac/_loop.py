@@ -216,7 +216,7 @@ class _Run:
             if self._retries == MOST_RETRIES:
                 raise ConvergenceError(
                     f"{said}; so it did down to {self._solver.step_size()}: give a smaller "
-                    "learning_rate or a larger reg"
+                    "learning_rate or another reg"
                 )
             self._retries += 1
             self._solver.step_factor *= SHRINK
