@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
+from matfac._validation import check_integer
+
 Features: TypeAlias = "sp.csr_array | None"  # checked, in the model's dtype
 
 
@@ -51,3 +53,17 @@ def check_features(
             f"{csr.data[bad[0]]}; fill what is missing, with 0 or the column's mean for one"
         )
     return csr
+
+
+def check_feature_size(argument: str, size: Any) -> tuple[int, int]:
+    """Return the number of features and the stored entries of a matrix that is not there yet."""
+    try:
+        width, stored = size
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{argument} must be a pair (n_features, stored entries), got {size!r}"
+        ) from None
+    return (
+        check_integer(f"{argument}[0]", width, minimum=1),
+        check_integer(f"{argument}[1]", stored, minimum=0),
+    )

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
+from scipy.linalg.blas import dsyrk
 
 from matfac import _core, _engine
 from matfac._engine import Csr, Floats
@@ -14,7 +15,8 @@ from matfac._engine import Csr, Floats
 # Up to here the normal matrix is formed once and factorised; its doubles take 32 MiB.
 DIRECT_UP_TO = 2048
 DENSE_FROM = 0.1  # share of stored entries from which dense products form that matrix faster
-BLOCK = 4096  # rows made dense at a time
+BLOCK = 1 << 17  # cells, or stored entries, that it is formed from at a time
+COLUMNS = 256  # of it, formed at a time from stored entries
 GRADIENT_STEPS = 200  # at most, of conjugate gradient
 
 
@@ -32,13 +34,13 @@ class Prior(NamedTuple):
     bias: Floats | None
 
 
-def core_csr(features: sp.csr_array) -> Csr:
-    """Hand checked features to the core."""
+def core_csr(features: sp.csr_array, values: Floats | None = None) -> Csr:
+    """Hand checked features to the core, with other values where these are given."""
     return _engine.make_csr(
         features.shape[1],
         features.indptr.astype(np.int64, copy=False),
         features.indices.astype(np.int32, copy=False),
-        features.data,
+        features.data if values is None else values,
     )
 
 
@@ -77,38 +79,47 @@ class FeatureMap:
         self.penalty = feature_reg * float(weight.sum()) / max(int(known.sum()), 1)
         self._known = known
         self._weight = weight.astype(features.dtype)
-        weighted = features.copy()
-        weighted.data = features.data * np.repeat(self._weight, np.diff(features.indptr))
-        self._weighted_bias = weighted.T.tocsr()
-        self._turned = _engine.transpose(core_csr(weighted), n_threads)
+        weighted = np.repeat(self._weight, np.diff(features.indptr))
+        weighted *= features.data
+        self._turned = _engine.transpose(core_csr(features, weighted), n_threads)
+        del weighted
         self._direct = features.shape[1] <= DIRECT_UP_TO
         with _engine.single_threaded_blas():
             if self._direct:
                 self._factor = scipy.linalg.cho_factor(self._normal_matrix(), overwrite_a=True)
             else:
-                squares = features.copy()
-                squares.data = squares.data.astype(np.float64) ** 2
-                self._diagonal = squares.T @ weight + self.penalty
+                self._diagonal = self._normal_diagonal()
 
     def _normal_matrix(self) -> Floats:
+        """Return F' D F + penalty: all of it, or in Fortran order its upper triangle."""
         n, p = self.features.shape
-        weight = self._weight.astype(np.float64)
-        if self.features.nnz <= DENSE_FROM * n * p:
-            wide = self.features.astype(np.float64)
-            normal = (wide.T @ (sp.diags_array(weight) @ wide)).toarray()
-        else:
-            normal = np.zeros((p, p))
-            for begin in range(0, n, BLOCK):
-                rows = self.features[begin : begin + BLOCK].toarray().astype(np.float64)
-                normal += rows.T @ (rows * weight[begin : begin + BLOCK, None])
+        dense = self.features.nnz > DENSE_FROM * n * p
+        step = max(BLOCK * n // max(n * p if dense else self.features.nnz, 1), 1)
+        root = np.sqrt(self._weight.astype(np.float64))
+        normal = np.zeros((p, p), order="F")
+        for begin in range(0, n, step):
+            rows = self.features[begin : begin + step].astype(np.float64)
+            rows = sp.diags_array(root[begin : begin + step]) @ rows
+            if dense:
+                normal = dsyrk(1.0, rows.toarray().T, beta=1.0, c=normal, overwrite_c=True)
+                continue
+            turned = rows.T.tocsr()
+            for first in range(0, p, COLUMNS):
+                columns = slice(first, first + COLUMNS)
+                normal[:, columns] += (turned @ rows[:, columns]).toarray()
         normal[np.diag_indices(p)] += self.penalty
-        return np.asarray(normal)
+        return normal
+
+    def _normal_diagonal(self) -> Floats:
+        f = self.features
+        squares = sp.csr_array((np.square(f.data), f.indices, f.indptr), shape=f.shape)
+        return np.asarray(squares.T @ self._weight, np.float64) + self.penalty
 
     def fit(self, table: Floats, k: int, bias: Floats | None) -> FeatureWeights:
         """Return the map that explains a factor table (and biases) best."""
         right = self._times(self._turned, table, k)[:, :k].astype(np.float64)
         if bias is not None:
-            right = np.column_stack((right, self._weighted_bias @ bias))
+            right = np.column_stack((right, self.features.T @ (self._weight * bias)))
         if self._direct:
             solved = scipy.linalg.cho_solve(self._factor, right, overwrite_b=True)
         else:
@@ -150,13 +161,13 @@ class FeatureMap:
         _core.multiply(matrix, k=k, table=table, out=out, n_threads=self.n_threads)
         return out
 
-    def _by_gradient(self, right: Floats) -> Floats:
-        """Solve (F' D F + penalty) W = right by conjugate gradient, all columns at once."""
-        width, dtype = right.shape[1], self.features.dtype
+    def _by_gradient(self, residual: Floats) -> Floats:
+        """Solve (F' D F + penalty) W = residual by conjugate gradient, all columns at once."""
+        width, dtype = residual.shape[1], self.features.dtype
         forth = core_csr(self.features)
         inverse = 1 / self._diagonal[:, None]
         enough = np.finfo(dtype).eps ** 2 * 100  # of the squared residual, beyond rounding
-        solved, residual = np.zeros_like(right), right.copy()
+        solved = np.zeros_like(residual)
         direction = inverse * residual
         size = first = (residual * direction).sum(axis=0)
         for _ in range(GRADIENT_STEPS):

@@ -16,7 +16,7 @@ from matfac._checkpoint import Checkpoint
 from matfac._derived import freeze
 from matfac._engine import Floats
 from matfac._exceptions import ConvergenceError
-from matfac._feature_input import Features, check_features
+from matfac._feature_input import Features, check_feature_size, check_features
 from matfac._features import FeatureWeights
 from matfac._memory import MemoryEstimate
 from matfac._persistence import plain_params
@@ -82,7 +82,15 @@ class FitMixin:
         )
         return transformed
 
-    def estimate_memory(self, n_users: int, n_items: int, nnz: int) -> MemoryEstimate:
+    def estimate_memory(
+        self,
+        n_users: int,
+        n_items: int,
+        nnz: int,
+        *,
+        user_features: tuple[int, int] | None = None,
+        item_features: tuple[int, int] | None = None,
+    ) -> MemoryEstimate:
         """Tell how much memory `fit` will need at its peak, before there is a matrix.
 
         Parameters
@@ -91,6 +99,8 @@ class FitMixin:
             The shape of X.
         nnz : int
             Its stored entries.
+        user_features, item_features : (int, int), optional
+            Of side features: their number, and the stored entries of their matrix.
 
         Returns
         -------
@@ -109,6 +119,7 @@ class FitMixin:
         >>> print(ImplicitMF(n_factors=64).estimate_memory(480_000, 17_800, 100_000_000))
         matrix           803.8 MB
         arranged         800.1 MB
+        features           0.0 MB
         factors          127.4 MB
         snapshots        127.4 MB
         total          1,858.9 MB
@@ -122,7 +133,18 @@ class FitMixin:
         if self.early_stopping:
             snapshots += factors
             arranged += _memory.csr_bytes(m, nnz, itemsize)
-        return MemoryEstimate(_memory.csr_bytes(m, nnz, itemsize), arranged, factors, snapshots)
+        features = 0
+        given = {"user_features": (m, user_features), "item_features": (n, item_features)}
+        for name, (rows, pair) in given.items():
+            if pair is not None:
+                self._check_takes_features()
+                width, stored = check_feature_size(name, pair)
+                features += _memory.feature_bytes(rows, width, stored, self.n_factors, itemsize)
+        matrix = _memory.csr_bytes(m, nnz, itemsize)
+        return MemoryEstimate(matrix, arranged, features, factors, snapshots)
+
+    def _check_takes_features(self) -> None:
+        """Raise where the model or its solver has no use for side features."""
 
     def _working_bytes(self, m: int, n: int, nnz: int, itemsize: int) -> tuple[int, int]:
         """Return the bytes of the entries as the solver arranges them, and of its tables."""
@@ -154,6 +176,7 @@ class FitMixin:
         )
         if users is None and items is None:
             return None, None
+        self._check_takes_features()
         if self.nonnegative or self.l1_reg:
             raise ValueError(
                 "features go with neither nonnegative nor l1_reg: what features say of a row has "

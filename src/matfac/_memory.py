@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-INDEX, POINTER = 4, 8  # bytes of the core's column indices and row pointers
+from matfac._features import BLOCK, DIRECT_UP_TO
+
+INDEX, POINTER, DOUBLE = 4, 8, 8  # bytes of the core's column indices, its row pointers
 SGD_BAND = 512 << 10  # bytes of item factors in an SGD block; see sgd_plan.cpp
 PAIRWISE_BAND = 1 << 20  # see pairwise.cpp
 SGD_LEAST_BANDS, SGD_MOST_BANDS = 16, 256
@@ -24,6 +26,9 @@ class MemoryEstimate:
         is just that, it is not copied.
     arranged : int
         The same entries by item, or in the blocks of SGD; with early stopping, the training part.
+    features : int
+        Side features by row and by feature, what solves for their map, and the means that they
+        give the factors.
     factors : int
         Factors, biases and per-row state.
     snapshots : int
@@ -32,12 +37,13 @@ class MemoryEstimate:
 
     matrix: int
     arranged: int
+    features: int
     factors: int
     snapshots: int
 
     @property
     def total(self) -> int:
-        return self.matrix + self.arranged + self.factors + self.snapshots
+        return sum(vars(self).values())
 
     def __str__(self) -> str:
         parts = {**vars(self), "total": self.total}
@@ -52,6 +58,18 @@ def csr_bytes(n_rows: int, nnz: int, itemsize: int) -> int:
 def table_bytes(n_rows: int, k: int, itemsize: int) -> int:
     """Return the bytes of a padded table of factors."""
     return n_rows * -(-k // 16) * 16 * itemsize
+
+
+def feature_bytes(n_rows: int, n_features: int, nnz: int, k: int, itemsize: int) -> int:
+    """Return the bytes of one side's features and of their map; see FeatureMap."""
+    both = csr_bytes(n_rows, nnz, itemsize) + csr_bytes(n_features, nnz, itemsize)
+    if n_features <= DIRECT_UP_TO:
+        solving = n_features * (n_features + 2 * k) * DOUBLE
+        solving += 4 * min(nnz, BLOCK) * (INDEX + DOUBLE)
+    else:
+        solving = 5 * n_features * k * DOUBLE
+        solving += table_bytes(4 * n_features + n_rows, k + 1, itemsize)
+    return both + solving + table_bytes(n_rows, k, itemsize)
 
 
 def plan_bytes(

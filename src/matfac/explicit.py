@@ -255,8 +255,6 @@ class ExplicitMF(FitMixin, FactorModel):
             self._check_parameters()
             ratings = check_weights(weights, self._ratings(X, reset=True))
             features = self._check_features(ratings, user_features, item_features)
-            if self.solver == "sgd" and any(part is not None for part in features):
-                raise ValueError("solver='sgd' takes no features: use solver='als'")
             self._run_fit(ratings, X, validation, features, checkpoint=checkpoint, resume=resume)
         return self
 
@@ -369,14 +367,16 @@ class ExplicitMF(FitMixin, FactorModel):
             generator=generator,
         )
 
+    def _check_takes_features(self) -> None:
+        if self.solver == "sgd":
+            raise ValueError("solver='sgd' takes no features: use solver='als'")
+
     def _working_bytes(self, m: int, n: int, nnz: int, itemsize: int) -> tuple[int, int]:
         arranged, factors = super()._working_bytes(m, n, nnz, itemsize)
-        if self.solver == "sgd":
-            arranged = _memory.plan_bytes(m, n, nnz, self.n_factors, itemsize)
-            factors += (m + n) * SGD_STATE * itemsize
-        elif self.fit_bias:
-            factors += (m + n) * itemsize
-        return arranged, factors
+        if self.solver == "als":
+            return arranged, factors + self.fit_bias * (m + n) * itemsize
+        arranged = _memory.plan_bytes(m, n, nnz, self.n_factors, itemsize)
+        return arranged, factors + (m + n) * SGD_STATE * itemsize
 
     def _metric(self, solver: FittingSolver, train: Ratings, held_out: Ratings) -> Validation:
         users = np.repeat(np.arange(held_out.shape[0], dtype=np.int32), np.diff(held_out.indptr))

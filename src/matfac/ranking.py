@@ -285,6 +285,9 @@ class RankingMF(FitMixin, FactorModel):
             generator=np.random.default_rng(seed),
         )
 
+    def _check_takes_features(self) -> None:
+        raise ValueError("RankingMF takes no features: use ImplicitMF")
+
     def _working_bytes(self, m: int, n: int, nnz: int, itemsize: int) -> tuple[int, int]:
         _, factors = super()._working_bytes(m, n, nnz, itemsize)
         arranged = _memory.pairwise_bytes(
