@@ -149,7 +149,7 @@ void test_sgd(const std::string& name, std::int64_t k) {
             model.user_rows = user_rows.data();
             model.item_rows = item_rows.data();
             model.mean = T(3);
-            model.rate = T(1);
+            model.rate = T(0.2);  // stable for the longest rows
             double before = 0, loss = 0;
             for (std::uint64_t epoch = 0; epoch < 5; ++epoch) {
                 loss = run_sgd_epoch(plan, model, epoch, deterministic, 1e30, threads, control).loss;

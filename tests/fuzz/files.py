@@ -153,7 +153,11 @@ def tables(n: int, seed: int = 0) -> int:
         for _ in range(n):
             suffix = (".csv", ".tsv", ".dat", ".txt", ".parquet")[rng.integers(5)]
             path = Path(folder, f"table{suffix}")
-            path.write_bytes(flipped(rng, good) if suffix == ".parquet" else table_text(rng))
+            if suffix == ".parquet":
+                path.write_bytes(flipped(rng, good))
+                read_table(path, value=(None, "value")[rng.integers(2)])
+                continue
+            path.write_bytes(table_text(rng))
             options = [{}, {"value": None}, {"sep": ","}, {"user": 0, "item": 1}][rng.integers(4)]
             read_table(path, **options)
     return n
