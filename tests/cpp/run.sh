@@ -11,7 +11,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 build=${MATFAC_CPP_BUILD:-build/cpp}
-common="-std=c++20 -fno-math-errno -ffp-contract=fast -Wall -Wextra -Werror -fopenmp -Icpp/include"
+# Without -Wsign-conversion: indices are signed here, sizes of the standard library are not.
+warnings="-Wall -Wextra -Wconversion -Wno-sign-conversion -Werror"
+common="-std=c++20 -fno-math-errno -ffp-contract=fast $warnings -fopenmp -Icpp/include"
 
 need() { # need COMMAND PACKAGE...
     command -v "$1" >/dev/null && return
@@ -42,7 +44,7 @@ for mode in "${@:-plain}"; do
         "$build/asan/core"
         ;;
     tsan)
-        need clang clang libomp-dev
+        need clang clang libomp-dev libclang-rt-dev
         compile tsan clang++ -O1 -g -fsanitize=thread
         TSAN_OPTIONS="ignore_noninstrumented_modules=1 suppressions=$PWD/tests/cpp/tsan.supp" \
             "$build/tsan/core"
