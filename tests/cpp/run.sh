@@ -3,7 +3,7 @@
 #   run.sh [plain | asan | tsan | clang | nehalem | aarch64]...     (default: plain asan)
 # plain    g++, warnings are errors, every instruction set of this processor
 # asan     the same under AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer
-# tsan     clang, libomp and Archer under ThreadSanitizer; tsan.supp names the Hogwild kernel
+# tsan     clang, libomp and Archer under ThreadSanitizer; tsan.supp names the Hogwild kernels
 # clang    clang, warnings are errors
 # nehalem  plain's program on an emulated x86-64 processor without AVX (qemu-user)
 # aarch64  cross-compiled, on an emulated Arm processor (qemu-user)
@@ -19,6 +19,11 @@ need() { # need COMMAND PACKAGE...
     command -v "$1" >/dev/null && return
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${@:2}" >/dev/null
+}
+
+need_clang() { # one version of all, or they do not find each other
+    need clang++-19 clang-19 libclang-rt-19-dev
+    [[ -e /usr/lib/llvm-19/lib/libarcher.so ]] || need libarcher.so libomp-19-dev
 }
 
 compile() { # compile NAME COMPILER FLAGS...: the program $build/NAME/core
@@ -44,14 +49,14 @@ for mode in "${@:-plain}"; do
         "$build/asan/core"
         ;;
     tsan)
-        need clang clang libomp-dev libclang-rt-dev
-        compile tsan clang++ -O1 -g -fsanitize=thread
+        need_clang
+        compile tsan clang++-19 -O1 -g -fsanitize=thread
         TSAN_OPTIONS="ignore_noninstrumented_modules=1 suppressions=$PWD/tests/cpp/tsan.supp" \
             "$build/tsan/core"
         ;;
     clang)
-        need clang clang libomp-dev
-        compile clang clang++ -O2
+        need_clang
+        compile clang clang++-19 -O2
         "$build/clang/core"
         ;;
     nehalem)
