@@ -51,7 +51,8 @@ for mode in "${@:-plain}"; do
     tsan)
         need_clang
         compile tsan clang++-19 -O1 -g -fsanitize=thread
-        TSAN_OPTIONS="ignore_noninstrumented_modules=1 suppressions=$PWD/tests/cpp/tsan.supp" \
+        OMP_TOOL_LIBRARIES=/usr/lib/llvm-19/lib/libarcher.so \
+            TSAN_OPTIONS="ignore_noninstrumented_modules=1 suppressions=$PWD/tests/cpp/tsan.supp" \
             "$build/tsan/core"
         ;;
     clang)
