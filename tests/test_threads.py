@@ -1,11 +1,18 @@
-"""Fits beside one another, in several threads of Python."""
+"""Fits beside one another and beside others' threads; crowd.py measures what that costs."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
+import pytest
+from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from conftest import random_ratings
@@ -53,3 +60,56 @@ def test_fits_in_several_python_threads_agree() -> None:
         thread.join()
     for i in (1, 2):
         np.testing.assert_array_equal(models[i].user_factors_, models[0].user_factors_)
+
+
+def fitted_factors(seed: int) -> np.ndarray:
+    exact = ImplicitMF(n_factors=5, random_state=seed).fit(CLICKS).user_factors_
+    racing = ExplicitMF(5, solver="sgd", deterministic=True, random_state=seed).fit(RATINGS)
+    return np.hstack((exact, racing.user_factors_))
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_joblib_changes_no_result(backend: str) -> None:
+    found = joblib.Parallel(n_jobs=2, backend=backend)(
+        joblib.delayed(fitted_factors)(seed) for seed in range(4)
+    )
+    for seed, factors in enumerate(found):
+        np.testing.assert_array_equal(factors, fitted_factors(seed))
+
+
+@pytest.mark.parametrize("number", ["1", "3"])
+def test_omp_num_threads_is_heeded_and_changes_no_result(number: str, tmp_path: Path) -> None:
+    code = (
+        "import sys, numpy, matfac, test_threads\n"
+        "numpy.save(sys.argv[1], test_threads.fitted_factors(0))\n"
+        "print(matfac.show_config()['threads'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "factors.npy")],
+        env={**os.environ, "OMP_NUM_THREADS": number}, cwd=Path(__file__).parent,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [number]
+    np.testing.assert_array_equal(np.load(tmp_path / "factors.npy"), fitted_factors(0))
+
+
+def test_fits_beside_scikit_learns_openmp() -> None:
+    stop, centres = threading.Event(), []
+
+    def cluster() -> None:
+        points = np.random.default_rng(0).normal(size=(500, 8))
+        while not stop.is_set():
+            centres.append(KMeans(4, n_init=1, random_state=0).fit(points).cluster_centers_)
+
+    alone = fitted_factors(0)
+    thread = threading.Thread(target=cluster)
+    thread.start()
+    try:
+        for _ in range(5):
+            np.testing.assert_array_equal(fitted_factors(0), alone)
+    finally:
+        stop.set()
+        thread.join()
+    for found in centres:
+        np.testing.assert_array_equal(found, centres[0])
