@@ -138,12 +138,14 @@ private:
         for (std::int64_t j = 0; j < p.n; ++j)
             g[j] -= mean + (p.bias ? s_.fixed_bias[p.index[j]] : T(0));
         if (!weighted) return dot(g, g, padded(p.n));
-        double constant = 0;
-        for (std::int64_t j = 0; j < p.n; ++j) {
-            const T t = g[j];
-            g[j] = c[j] * t;
-            constant += static_cast<double>(g[j]) * static_cast<double>(t);
-        }
+        double part[kParts] = {}, constant = 0;
+        for (std::int64_t j = 0; j < padded(p.n); j += kParts)
+            for (int i = 0; i < kParts; ++i) {
+                const T t = g[j + i];
+                g[j + i] *= c[j + i];
+                part[i] += static_cast<double>(g[j + i]) * static_cast<double>(t);
+            }
+        for (const double sum : part) constant += sum;
         return constant;
     }
 
@@ -159,9 +161,10 @@ private:
         return dot(g, nullptr, size);
     }
 
+    static constexpr int kParts = 8;  // sums side by side: one addition need not wait for another
+
     // sum of a_j b_j (b null: of a_j) for a multiple of kLanes, in double and in a fixed order.
     static double dot(const T* a, const T* b, std::int64_t size) {
-        constexpr int kParts = 8;
         double part[kParts] = {}, sum = 0;
         for (std::int64_t j = 0; j < size; j += kParts)
             for (int i = 0; i < kParts; ++i)
@@ -208,7 +211,6 @@ private:
 
     // |a - b|^2, as `dot` sums.
     static double distance(const T* a, const T* b, std::int64_t size) {
-        constexpr int kParts = 8;
         double part[kParts] = {}, sum = 0;
         for (std::int64_t j = 0; j < size; j += kParts)
             for (int i = 0; i < kParts; ++i) {
@@ -298,7 +300,7 @@ private:
         for (std::int64_t b = begin; b < end && !control_.stopped(thread); b += kSegment) {
             constant += fill(p, b, std::min(end, b + kSegment), scratch,
                              scratch + entry_capacity(), curvature);
-            kernel_.row_gram(p, 0, p.n, work, moments, tile);
+            kernel_.row_gram(p, work, moments, tile);
         }
         return constant;
     }

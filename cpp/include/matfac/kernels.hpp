@@ -116,11 +116,10 @@ struct KernelTable {
                    T* scratch);
 
     // The same problem by normal equations and Cholesky, in two parts so that a giant row's
-    // entries can be shared out: add entries [begin, end) to `gram` (stride x stride, upper)
+    // entries can be shared out: add its entries to `gram` (stride x stride, upper)
     // and `moments` (4 * stride + 16 elements: sum g y, sum c y, sums of g and c, work), then solve.
     // scratch: kTile * stride elements for gram.
-    void (*row_gram)(const RowProblem<T>&, std::int64_t begin, std::int64_t end, T* gram,
-                     T* moments, T* scratch);
+    void (*row_gram)(const RowProblem<T>&, T* gram, T* moments, T* scratch);
     void (*row_solve)(const RowProblem<T>&, T* gram, T* moments, RowAnswer<T>&);
     // Or, for a row of fewer entries than factors, by the matrix of the entries' products. False,
     // and nothing done, where the ridge is too small for it. scratch: dual_scratch elements.

@@ -207,28 +207,29 @@ void row_cg(const RowProblem<T>& p, RowAnswer<T>& answer, int steps, T tolerance
 
 // moments: [0, k) sum g y, [k, 2k) sum c y, [2k] sum g, [2k + 1] sum c; [2k + 16, 4k + 16) work.
 template <class T>
-void row_gram(const RowProblem<T>& p, std::int64_t begin, std::int64_t end, T* gram, T* moments,
-              T* scratch) {
+void row_gram(const RowProblem<T>& p, T* gram, T* moments, T* scratch) {
     constexpr int G = kGroup<T>;
     const std::int64_t k = p.table.stride;
     T *gy = moments, *cy = moments + k;
-    const Gathered<T> rows{p.table, p.index, end};
-    for (std::int64_t t = begin; t < end; t += kTile) {
-        const std::int64_t n = end - t < kTile ? end - t : kTile;
+    Group<T> total_g{}, total_c{};
+    const Gathered<T> rows{p.table, p.index, p.n};
+    for (std::int64_t t = 0; t < p.n; t += kTile) {
+        const std::int64_t n = p.n - t < kTile ? p.n - t : kTile;
         for (std::int64_t i0 = 0; i0 < n; i0 += G) {
             const T* y[G];
             V<T> g[G], c[G], w[G];
             rows.ahead(t + i0, k);
-            // A spare row of the last group is stored, but neither summed nor multiplied.
+            // Spare rows of the last group stand in with zeros; they are stored, not multiplied.
+            const Group<T> gs = load_group(p.g + t + i0), cs = load_group(p.c + t + i0);
+            total_g += gs;
+            total_c += cs;
+            Group<T> roots;
+            for (int i = 0; i < G; ++i) roots[i] = root(cs[i]);
             for (int i = 0; i < G; ++i) {
-                const std::int64_t e = t + i0 + i;
-                y[i] = rows.row(e < end ? e : t);
-                g[i] = splat(e < end ? p.g[e] : T(0));
-                const T ce = e < end ? p.c[e] : T(0);
-                c[i] = splat(ce);
-                w[i] = splat(root(ce));
-                moments[2 * k] += e < end ? p.g[e] : T(0);
-                moments[2 * k + 1] += ce;
+                y[i] = rows.row(i0 + i < n ? t + i0 + i : t);
+                g[i] = splat<T>(gs[i]);
+                c[i] = splat<T>(cs[i]);
+                w[i] = splat<T>(roots[i]);
             }
             for (std::int64_t j = 0; j < k; j += W<T>) {
                 V<T> sum_g = load(gy + j), sum_c{};
@@ -245,6 +246,8 @@ void row_gram(const RowProblem<T>& p, std::int64_t begin, std::int64_t end, T* g
         }
         syrk_upper(gram, scratch, k, n);
     }
+    moments[2 * k] += sum_group<T>(total_g);
+    moments[2 * k + 1] += sum_group<T>(total_c);
 }
 
 template <class T>
