@@ -40,7 +40,7 @@ SOLVERS = (
     Mutant(
         "exact: right side", ROWS, "++j) right[j] = «moments[j]»;", "moments[j] / 2", "half_sweep"
     ),
-    Mutant("exact: weights", ROWS, "w[i] = splat(«root(ce)»);", "ce", "half_sweep"),
+    Mutant("exact: weights", ROWS, "roots[i] = «root(cs[i])»;", "cs[i]", "half_sweep"),
     Mutant("exact: bias", ROWS, "right[j] -= «b * x[j]»;", "T(0)", "half_sweep"),
     Mutant(
         "exact: pivots",
@@ -51,7 +51,7 @@ SOLVERS = (
     ),
     Mutant("short rows", DUAL, "half[i] = «1 / root(half[i])»;", "1 / half[i]", "half_sweep"),
     Mutant("giant rows", ALS, "works[j] += «works[piece * size + j]»;", "T(0)", "half_sweep"),
-    Mutant("weights", ALS, "g[j] = «c[j] * t»;", "t", "half_sweep"),
+    Mutant("weights", ALS, "g[j + i] *= «c[j + i]»;", "T(1)", "half_sweep"),
     Mutant("implicit: weights", ALS, "g[j] = c[j] + (hu ? «w» : T(0));", "T(1)", "half_sweep"),
     Mutant("implicit: confidence", ALS, "c[j] = w * («alpha * g[j]»);", "alpha", "half_sweep"),
     Mutant(

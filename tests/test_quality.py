@@ -18,6 +18,7 @@ CASES = {
     "ncf": "ncf-ml-1m",
     "ncf-192": "ncf-ml-1m",
     "gowalla-64": "lightgcn-gowalla",
+    "gowalla-256-weighted": "lightgcn-gowalla",
 }
 
 
