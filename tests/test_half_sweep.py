@@ -310,8 +310,13 @@ def test_half_sweeps_never_raise_the_objective(loss: str, steps: int, relaxation
 
 @pytest.mark.parametrize("model", [ExplicitMF(n_factors=8), ImplicitMF(n_factors=8)], ids=repr)
 def test_relaxed_sweeps_are_worth_more(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten of them end lower than fifteen that stop at each row's minimum."""
+    """Ten of them end lower than fifteen that stop at each row's minimum, over several starts."""
     X = planted_ratings(300, 200, 12_000, rank=6, seed=3).train
-    relaxed = model.set_params(n_iter=10, random_state=0).fit(X).objective_
+
+    def mean_end(n_iter: int) -> float:
+        fits = (model.set_params(n_iter=n_iter, random_state=seed).fit(X) for seed in range(8))
+        return float(np.mean([fit.objective_ for fit in fits]))
+
+    relaxed = mean_end(10)
     monkeypatch.setattr(_als, "RELAXATION", 1.0)
-    assert relaxed < model.set_params(n_iter=15).fit(X).objective_
+    assert relaxed < mean_end(15)

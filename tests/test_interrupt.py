@@ -152,7 +152,7 @@ def test_the_last_half_sweep_is_left_with_the_epoch_before_it(
 def test_an_interrupt_before_the_first_epoch_leaves_the_model_unfitted() -> None:
     X = matrix()
     for solver in ("als", "sgd"):
-        model = ExplicitMF(n_factors=128, solver=solver, cg_steps=None, n_threads=1)
+        model = ExplicitMF(n_factors=512, solver=solver, cg_steps=None, n_threads=1)
         assert interrupted(lambda: model.fit(X), 0.25) < WITHIN  # noqa: B023
         assert not hasattr(model, "user_factors_")
         assert not hasattr(model, "n_features_in_")

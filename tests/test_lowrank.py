@@ -113,10 +113,13 @@ def problem(m: int, n: int, k: int, seed: int) -> tuple[np.ndarray, np.ndarray, 
     return rng.normal(size=(m, n)), weights, rng.normal(size=(n, k))
 
 
-@pytest.mark.parametrize("k", [1, 7, 33])
+@pytest.mark.parametrize("shape", [(16, 90), (70, 270)], ids=["one by one", "together"])
+@pytest.mark.parametrize("k", [1, 7, 33, 64])
 @pytest.mark.parametrize("nonnegative", [False, True])
-def test_rows_agree_with_the_reference(isa: str, dtype: str, k: int, nonnegative: bool) -> None:
-    X, weights, fixed = problem(16, 90, k, seed=k)
+def test_rows_agree_with_the_reference(
+    isa: str, dtype: str, shape: tuple[int, int], k: int, nonnegative: bool
+) -> None:
+    X, weights, fixed = problem(*shape, k, seed=k)
     if nonnegative:
         X, fixed = np.abs(X), np.abs(fixed)
     X, weights, fixed = (array.astype(dtype) for array in (X, weights, fixed))
@@ -128,6 +131,19 @@ def test_rows_agree_with_the_reference(isa: str, dtype: str, k: int, nonnegative
         X, weights, fixed, 0.1 * weights.sum(axis=1, dtype=float), nonnegative=nonnegative
     )
     assert found == pytest.approx(wanted, abs=3e-4 if dtype == "float32" else 1e-6)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5], ids="{} missing".format)
+def test_same_bits_for_any_thread_count(isa: str, share: float) -> None:
+    X, weights, _ = problem(200, 130, 1, seed=3)
+    weights = np.where(np.random.default_rng(4).random(X.shape) < share, 0, weights + 0.1)
+    fits = [
+        LowRankMF(n_factors=9, n_iter=3, n_threads=n).fit(X, weights=weights) for n in (1, 2, 4)
+    ]
+    for fit in fits[1:]:
+        assert (fit.components_ == fits[0].components_).all()
+        objectives = [[e["objective"] for e in model.history_] for model in (fit, fits[0])]
+        assert objectives[0] == objectives[1]
 
 
 def test_nonnegative_rows_are_those_of_scipy() -> None:

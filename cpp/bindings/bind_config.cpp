@@ -3,6 +3,7 @@
 #include "blas_table.hpp"
 #include "matfac/kernels.hpp"
 #include "matfac/memory.hpp"
+#include "matfac/random_table.hpp"
 #include "numpy_views.hpp"
 
 #ifndef MATFAC_BUILD_FLAGS
@@ -59,6 +60,20 @@ py::array empty_table(std::int64_t n_rows, std::int64_t k) {
     return py::array_t<T>({n_rows, stride}, buffer->data(), owner);
 }
 
+template <class T>
+py::array random_table(std::int64_t n_rows, std::int64_t k, double std, std::uint64_t seed,
+                       bool nonnegative, int n_threads) {
+    checked_threads(n_threads);
+    py::array table = empty_table<T>(n_rows, k);
+    const TableView<T> view{n_rows, k, padded(k), static_cast<T*>(table.mutable_data())};
+    Interruptible call;
+    call.run([&](Control& control) {
+        fill_random(view, std, seed, nonnegative, n_threads, control);
+        return 0;
+    });
+    return table;
+}
+
 }  // namespace
 
 const BlasTable& blas_table() { return mutable_blas_table(); }
@@ -90,6 +105,16 @@ void bind_config(py::module_& m) {
         throw py::value_error("dtype must be 'float32' or 'float64', not '" + dtype + "'");
     }, py::arg("n_rows"), py::arg("k"), py::arg("dtype"),
           "A zeroed factor table, n_rows x k padded, aligned, on huge pages if large.");
+    m.def("random_table", [](std::int64_t n_rows, std::int64_t k, const std::string& dtype,
+                             double std, std::uint64_t seed, bool nonnegative, int n_threads) {
+        if (dtype == "float32")
+            return random_table<float>(n_rows, k, std, seed, nonnegative, n_threads);
+        if (dtype == "float64")
+            return random_table<double>(n_rows, k, std, seed, nonnegative, n_threads);
+        throw py::value_error("dtype must be 'float32' or 'float64', not '" + dtype + "'");
+    }, py::arg("n_rows"), py::arg("k"), py::arg("dtype"), py::arg("std"), py::arg("seed"),
+          py::arg("nonnegative"), py::arg("n_threads"),
+          "Such a table of random factors, the same for any thread count.");
     m.attr("LANES") = kLanes;
 }
 

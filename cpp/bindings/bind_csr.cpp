@@ -27,8 +27,11 @@ Csr<T> make_csr(std::int64_t n_cols, Array<std::int64_t> indptr, Array<std::int3
     for (std::int64_t e = 0; e < nnz; ++e)
         inside &= static_cast<std::uint32_t>(index[e]) < static_cast<std::uint32_t>(n_cols);
     if (!inside) refuse("indices", "must lie in 0.." + std::to_string(n_cols - 1));
+    bool full = nnz == n_rows * n_cols;
+    for (std::int64_t i = 0; i < n_rows && full; ++i)
+        for (std::int64_t j = 0; j < n_cols; ++j) full &= index[i * n_cols + j] == j;
     CsrView<T> view{n_rows, n_cols, p, index, vector_of(values, nnz, "values"),
-                    vector_of(weights, nnz, "weights")};
+                    vector_of(weights, nnz, "weights"), full};
     return {std::move(indptr), std::move(indices), std::move(values), std::move(weights), view};
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "matfac/kernels.hpp"
+#include "matfac/pair_table.hpp"
 
 namespace matfac {
 
@@ -14,6 +15,7 @@ constexpr std::int64_t kSegment = 2048;       // entries a Gram takes at a time
 constexpr std::int64_t kGiant = 32768;        // longer rows are shared out among the threads
 constexpr std::int64_t kChunkEntries = 8192;  // work per hand-out
 constexpr std::int64_t kChunkRows = 256;
+constexpr std::int64_t kTogether = 64;  // rows whose Grams are one product
 constexpr int kPasses = 2000;  // over the coordinates, at most: rounding may keep a row moving
 
 template <class T>
@@ -25,6 +27,7 @@ public:
         : s_(sweep), shared_(shared), control_(control), kernel_(kernels<T>()) {}
 
     SweepResult run() {
+        if (together()) return run_together();
         schedule();
         scratch_ = Buffer<T>(static_cast<std::size_t>(s_.n_threads) * thread_elements());
         values_.assign(static_cast<std::size_t>(2 * (chunks_.size() + giants_)), 0.0);
@@ -32,6 +35,11 @@ public:
         const auto n_chunks = static_cast<std::int64_t>(chunks_.size()) - 1;
         for_chunks(s_.n_threads, n_chunks, control_,
                    [&](std::int64_t chunk, int thread) { solve_chunk(chunk, thread); });
+        return result();
+    }
+
+private:
+    SweepResult result() const {
         SweepResult result;
         result.completed = !control_.stop;
         for (std::size_t i = 0; i < values_.size(); i += 2) {
@@ -41,7 +49,59 @@ public:
         return result;
     }
 
-private:
+    // Whether the rows have all entries, so that one product forms their Grams.
+    bool together() const {
+        return s_.ratings.full && s_.ratings.weights != nullptr && s_.loss == Loss::ratings &&
+               by_gram() && s_.fixed_bias == nullptr && s_.ratings.n_rows >= kTogether &&
+               PairTable<T>::worth(fixed());
+    }
+    TableView<const T> fixed() const {
+        return {s_.fixed.n_rows, s_.fixed.k, s_.fixed.stride, s_.fixed.data};
+    }
+
+    SweepResult run_together() {
+        const PairTable<T> pairs(fixed(), s_.n_threads, control_);
+        const std::int64_t rows = s_.ratings.n_rows, chunks = (rows + kTogether - 1) / kTogether;
+        values_.assign(static_cast<std::size_t>(2 * chunks), 0.0);
+        for_chunks(s_.n_threads, chunks, control_, [&](std::int64_t chunk, int thread) {
+            const std::int64_t first = chunk * kTogether;
+            solve_together(pairs, first, std::min(kTogether, rows - first), chunk, thread);
+        });
+        return result();
+    }
+
+    // Rows first..first + n, their entries kDepth at a time.
+    void solve_together(const PairTable<T>& pairs, std::int64_t first, std::int64_t n,
+                        std::int64_t chunk, int thread) {
+        constexpr std::int64_t depth = PairTable<T>::kDepth;
+        const std::int64_t k = s_.fixed.stride, columns = s_.ratings.n_cols;
+        const std::int64_t size = k * k + 4 * k + 16;
+        Buffer<T> entries(static_cast<std::size_t>(2 * n * depth)), work(static_cast<std::size_t>(size));
+        Buffer<T> sums(static_cast<std::size_t>(n * pairs.width())), moments(static_cast<std::size_t>(n * k));
+        T *c = entries.data(), *g = c + n * depth;
+        std::vector<double> constants(static_cast<std::size_t>(n), 0.0);
+        for (std::int64_t b = 0; b < columns; b += depth) {
+            if (control_.stopped(thread)) return;
+            const std::int64_t end = std::min(columns, b + depth);
+            for (std::int64_t i = 0; i < n; ++i) {
+                RowProblem<T> p = problem(first + i);
+                double curvature = 0;
+                const std::int64_t row = s_.ratings.indptr[first + i];
+                constants[i] += fill(p, row + b, row + end, c + i * depth, g + i * depth, curvature);
+            }
+            pairs.add(c, depth, n, b, end - b, sums.data());
+            kernel_.multiply_add(moments.data(), k, g, depth, 1, s_.fixed.row(b), k, n, k, end - b);
+        }
+        for (std::int64_t i = 0; i < n; ++i) {
+            begin_system(work.data());
+            pairs.unpack(sums.data(), n, i, work.data());
+            std::copy_n(moments.data() + i * k, k, work.data() + k * k);
+            const double value = solve_system(first + i, work.data());
+            values_[2 * chunk] += constants[i] + value + prior_constant(first + i);
+            values_[2 * chunk + 1] += ridge_part(first + i);
+        }
+    }
+
     // Measured: conjugate gradient beats forming a Gram at every length, even where a row's factors
     // have to be gathered anew for each step. The Gram serves the exact solution alone.
     bool by_gram() const { return s_.cg_steps == 0 || s_.descends(); }

@@ -16,7 +16,7 @@ namespace {
 // are added in order: the same bits for any number of threads.
 std::int64_t gram_pieces(std::int64_t n_rows, std::int64_t stride, std::size_t element) {
     const auto budget = static_cast<std::int64_t>((std::size_t{64} << 20) / element);
-    const std::int64_t most = std::clamp<std::int64_t>(budget / (stride * stride), 4, 64);
+    const std::int64_t most = std::clamp<std::int64_t>(budget / (stride * stride), 4, 32);
     return std::clamp<std::int64_t>(n_rows / 256, 1, most);
 }
 
@@ -37,10 +37,12 @@ std::vector<double> table_gram(TableView<const T> table, const T* weight, int n_
                           scratch.data() + thread * kTile * stride);
     });
     std::vector<double> gram(static_cast<std::size_t>(k * k), 0.0);
-    for (std::int64_t piece = 0; piece < pieces; ++piece)
-        for (std::int64_t i = 0; i < k; ++i)
-            for (std::int64_t j = i; j < k; ++j)
-                gram[i * k + j] += partial[piece * stride * stride + i * stride + j];
+    for_chunks(n_threads, (k + kLanes - 1) / kLanes, control, [&](std::int64_t chunk, int) {
+        for (std::int64_t i = chunk * kLanes; i < std::min(k, (chunk + 1) * kLanes); ++i)
+            for (std::int64_t piece = 0; piece < pieces; ++piece)
+                for (std::int64_t j = i; j < k; ++j)
+                    gram[i * k + j] += partial[piece * stride * stride + i * stride + j];
+    });
     for (std::int64_t i = 0; i < k; ++i)
         for (std::int64_t j = 0; j < i; ++j) gram[i * k + j] = gram[j * k + i];
     return gram;

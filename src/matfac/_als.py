@@ -72,12 +72,12 @@ def random_table(
     generator: np.random.Generator,
     *,
     nonnegative: bool = False,
+    n_threads: int = 1,
 ) -> Floats:
-    """Return a padded table of N(0, std^2 / k) factors, or of their absolute values."""
-    table = _engine.empty_table(n, k, dtype)
-    table[:, :k] = generator.standard_normal((n, k), dtype=dtype)
-    table[:, :k] *= std / np.sqrt(k)
-    return np.abs(table, out=table) if nonnegative else table
+    """Return a padded table of factors of mean 0, variance std^2 / k, or their absolute values."""
+    seed = int(generator.integers(2**63))
+    name = np.dtype(dtype).name
+    return _core.random_table(n, k, name, std / np.sqrt(k), seed, nonnegative, n_threads)
 
 
 def take_over(tables: dict[str, Floats], model: Any) -> None:
@@ -117,7 +117,9 @@ class AlsSolver:
         signs = objective.nonnegative
         self.tables: dict[str, Floats] = {
             "users": _engine.empty_table(m, k, dtype),  # solved first: where from is all the same
-            "items": random_table(n, k, init_std, dtype, generator, nonnegative=signs),
+            "items": random_table(
+                n, k, init_std, dtype, generator, nonnegative=signs, n_threads=n_threads
+            ),
         }
         if fit_bias:
             self.tables["user_bias"] = np.zeros(m, dtype)

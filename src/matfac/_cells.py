@@ -14,6 +14,9 @@ from matfac._engine import Floats
 from matfac._ratings import Ratings
 from matfac._values import RANGE
 
+# From this share of known cells on, the core gets zero weights too: it solves full rows together.
+MOST = 0.75
+
 
 @dataclass(frozen=True)
 class Cells:
@@ -25,13 +28,15 @@ class Cells:
 
     @cached_property
     def ratings(self) -> Ratings:
-        """The cells of weight above 0 as CSR."""
+        """The cells of weight above 0 as CSR; all cells where most are such."""
         m, n = self.values.shape
-        if self.weights is None:
+        known = np.ones((m, n), bool) if self.weights is None else self.weights > 0
+        if known.mean() >= MOST:
             indices = np.tile(np.arange(n, dtype=np.int32), m)
             indptr = np.arange(m + 1, dtype=np.int64) * n
-            return Ratings((m, n), indptr, indices, self.values.reshape(-1))
-        known = self.weights > 0
+            flat = None if self.weights is None else self.weights.reshape(-1)
+            return Ratings((m, n), indptr, indices, self.values.reshape(-1), flat)
+        assert self.weights is not None
         indptr = np.concatenate(([0], np.cumsum(known.sum(axis=1)))).astype(np.int64)
         indices = np.nonzero(known)[1].astype(np.int32)
         weights = self.weights[known]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import platform
 import threading
@@ -51,9 +50,8 @@ def _set_up() -> str:
 _blas_error = _set_up()
 
 
-@functools.cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()  # scans the loaded libraries: milliseconds, once
+# Scans the loaded libraries, SciPy's among them by now: 10 ms, which no fit should pay.
+_controller = ThreadpoolController()
 
 
 class _BlasLimit:
@@ -70,14 +68,14 @@ class _BlasLimit:
     def __enter__(self) -> None:
         with self.lock:
             if self.users == 0:
-                self.limit = _controller().limit(limits=1, user_api="blas")
+                self.limit = _controller.limit(limits=1, user_api="blas")
             self.users += 1
 
     def __exit__(self, *_: object) -> None:
         with self.lock:
             self.users -= 1
             if self.users == 0:
-                for library in _controller().lib_controllers:
+                for library in _controller.lib_controllers:
                     # threadpoolctl heeds the thread alone that set the limit: here it may have gone
                     if hasattr(library, "clear_controlling_thread"):
                         library.clear_controlling_thread(force=True)

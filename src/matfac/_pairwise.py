@@ -108,8 +108,8 @@ class PairwiseSolver:
         self._plan = make_plan(ratings.core, k, seed, loss.sampling == "popularity", n_threads)
         self.item_counts = ratings.column_sums.astype(np.int64)
         self.tables: dict[str, Floats] = {
-            "users": random_table(m, k, init_std, dtype, generator),
-            "items": random_table(n, k, init_std, dtype, generator),
+            "users": random_table(m, k, init_std, dtype, generator, n_threads=n_threads),
+            "items": random_table(n, k, init_std, dtype, generator, n_threads=n_threads),
             "user_rows": _state(m, loss.reg, dtype),
             "item_rows": _state(n, loss.reg, dtype),
         }

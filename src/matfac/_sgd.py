@@ -82,10 +82,21 @@ class SgdSolver:
         if ratings.weights is not None:
             self._weight_scale = rms(ratings.weights) or 1.0
         item_sums = ratings.column_sums
-        signs = objective.nonnegative
+        users, items = (
+            random_table(
+                size,
+                k,
+                init_std,
+                dtype,
+                generator,
+                nonnegative=objective.nonnegative,
+                n_threads=n_threads,
+            )
+            for size in (m, n)
+        )
         self.tables: dict[str, Floats] = {
-            "users": random_table(m, k, init_std, dtype, generator, nonnegative=signs),
-            "items": random_table(n, k, init_std, dtype, generator, nonnegative=signs),
+            "users": users,
+            "items": items,
             "user_rows": self._rows(ratings.row_sums, dtype),
             "item_rows": self._rows(item_sums, dtype),
         }

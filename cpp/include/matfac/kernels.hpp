@@ -135,6 +135,12 @@ struct KernelTable {
     // Rows [begin, end) of the table times q (stride x stride), in place. scratch as row_gram.
     void (*rotate)(TableView<T>, const T* q, std::int64_t begin, std::int64_t end, T* scratch);
 
+    // C (m x n) += A (m x depth) B (depth x n). A's element (i, k) is a[i * a_row + k * a_col]; B
+    // and C are row-major; n a multiple of kLanes.
+    void (*multiply_add)(T* c, std::int64_t ldc, const T* a, std::int64_t a_row, std::int64_t a_col,
+                         const T* b, std::int64_t ldb, std::int64_t m, std::int64_t n,
+                         std::int64_t depth);
+
     // out += sum_j a_j table[index_j]
     void (*row_combine)(TableView<const T>, const std::int32_t* index, const T* a, std::int64_t n,
                         T* out);

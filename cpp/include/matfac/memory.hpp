@@ -6,7 +6,7 @@
 namespace matfac {
 
 void* allocate_table(std::size_t bytes);  // zero-filled, 64-byte aligned; throws std::bad_alloc
-void free_table(void* pointer) noexcept;
+void free_table(void* pointer, std::size_t bytes) noexcept;  // of as many bytes, or null
 
 // Owner of one such allocation of `size` elements of a trivial type.
 template <class T>
@@ -22,7 +22,7 @@ public:
         std::swap(size_, other.size_);
         return *this;
     }
-    ~Buffer() { free_table(data_); }
+    ~Buffer() { free_table(data_, size_ * sizeof(T)); }
 
     T* data() const { return data_; }
     std::size_t size() const { return size_; }

@@ -13,6 +13,7 @@ struct CsrView {
     const std::int32_t* indices = nullptr;  // indptr[n_rows]
     const T* values = nullptr;              // indptr[n_rows], or null: every value is 1
     const T* weights = nullptr;             // indptr[n_rows], or null: every weight is 1
+    bool full = false;                      // known to hold every column of every row, in order
 
     std::int64_t nnz() const { return n_rows > 0 ? indptr[n_rows] : 0; }
     std::int64_t length(std::int64_t row) const { return indptr[row + 1] - indptr[row]; }
