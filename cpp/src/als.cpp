@@ -16,6 +16,8 @@ constexpr std::int64_t kGiant = 32768;        // longer rows are shared out amon
 constexpr std::int64_t kChunkEntries = 8192;  // work per hand-out
 constexpr std::int64_t kChunkRows = 256;
 constexpr std::int64_t kTogether = 64;  // rows whose Grams are one product
+constexpr std::int64_t kWork = 1 << 16;  // entries times factors between two looks at the clock
+constexpr std::int64_t kNext = 8;        // rows between a prefetch and its use
 constexpr int kPasses = 2000;  // over the coordinates, at most: rounding may keep a row moving
 
 template <class T>
@@ -177,16 +179,13 @@ private:
         p.n = n;
         p.c = c;
         p.g = g;
-        if (r.values != nullptr)
-            std::copy_n(r.values + begin, n, g);
-        else
-            std::fill_n(g, n, T(1));
-        if (r.weights != nullptr)
-            std::copy_n(r.weights + begin, n, c);
-        else
-            std::fill_n(c, n, T(1));
-        std::fill(c + n, c + padded(n), T(0));
-        std::fill(g + n, g + padded(n), T(0));
+        const T* values = r.values != nullptr ? r.values + begin : nullptr;
+        const T* weights = r.weights != nullptr ? r.weights + begin : nullptr;
+        for (std::int64_t j = 0; j < n; ++j) {
+            g[j] = values != nullptr ? values[j] : T(1);
+            c[j] = weights != nullptr ? weights[j] : T(1);
+        }
+        for (std::int64_t j = n; j < padded(n); ++j) c[j] = g[j] = T(0);
         if (s_.loss != Loss::ratings) return fill_implicit(padded(n), c, g);
         curvature += r.weights != nullptr ? dot(c, nullptr, padded(n)) : static_cast<double>(n);
         return fill_ratings(p, r.weights != nullptr, c, g);
@@ -295,9 +294,15 @@ private:
 
     void solve_chunk(std::int64_t chunk, int thread) {
         double value = 0, ridge = 0;
+        std::int64_t work = kWork;  // since the last look at the clock
         for (std::int64_t i = chunks_[chunk]; i < chunks_[chunk + 1]; ++i) {
             const std::int64_t row = order_[i], n = s_.ratings.length(row);
-            if (control_.stopped(thread)) return;
+            work += (n + 1) * s_.fixed.stride;
+            if (work > kWork) {
+                if (control_.stopped(thread)) return;
+                work = 0;
+            }
+            if (i + kNext < chunks_[chunk + 1]) ahead(order_[i + kNext]);
             if (n == 0) {
                 reset(row);
                 continue;
@@ -308,6 +313,17 @@ private:
         }
         values_[2 * (giants_ + chunk)] = value;
         values_[2 * (giants_ + chunk) + 1] = ridge;
+    }
+
+    // Rows of a like length lie apart: the processor does not see the next one coming.
+    void ahead(std::int64_t row) const {
+        const std::int64_t begin = s_.ratings.indptr[row];
+        __builtin_prefetch(s_.ratings.indices + begin);
+        if (s_.ratings.values != nullptr) __builtin_prefetch(s_.ratings.values + begin);
+        if (s_.ratings.weights != nullptr) __builtin_prefetch(s_.ratings.weights + begin);
+        constexpr std::int64_t line = 64 / sizeof(T);
+        for (std::int64_t j = 0; j < s_.solved.stride; j += line)
+            __builtin_prefetch(s_.solved.row(row) + j, 1);
     }
 
     double solve_by_cg(std::int64_t row, int thread) const {
