@@ -19,6 +19,7 @@ import numpy as np
 import peer_als
 from peer_fit import Fit
 from peer_libmf import fit_libmf
+from peer_surprise import fit_surprise
 
 
 def fit_matfac(fit: Fit) -> dict[str, Any]:
@@ -56,6 +57,7 @@ def fit_matfac(fit: Fit) -> dict[str, Any]:
 FITS = {
     "matfac": fit_matfac,
     "libmf": fit_libmf,
+    "surprise": fit_surprise,
     **{
         name.removeprefix("fit_"): made
         for name, made in vars(peer_als).items()
