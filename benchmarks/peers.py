@@ -29,6 +29,7 @@ from peer_tasks import NAMES, OWN, OWN_SETTINGS, REAL, TASKS, Data, Task, plante
 
 CHILD = Path(__file__).with_name("peer_child.py")
 LIBMF = "MATFAC_LIBMF"
+EARLIEST = 3  # iterations with which such a search begins
 
 
 @dataclass
@@ -153,6 +154,11 @@ class Field:
             self.own[start] = self.fit(OWN, start)
             return start
         low, high = (1, start) if reaches(start) else (start + 1, 3 * start)
+        if low > 1 and self.task.goal != "objective":
+            # What was held out may be met best before the noise is fitted.
+            early = next(filter(reaches, range(EARLIEST, start)), None)
+            if early is not None:
+                return early
         if low == 1 and self.task.goal == "objective":
             # The last exact half sweep ends between this iteration's objective and the next one's.
             objectives = self.own[start].objectives

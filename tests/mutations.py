@@ -1,4 +1,5 @@
-"""Breaks every solver, filter and metric in one place (tests/mutants.py): a test has to fail.
+"""Breaks every solver, filter and metric in one place (mutants.py, mutants_lists.py): a
+test has to fail.
 
 python tests/mutations.py [NAME]...     (default: all; some minutes on two cores)
 
@@ -20,8 +21,10 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mutants import MUTANTS, Mutant
+from mutants import SOLVERS, Mutant
+from mutants_lists import FILTERS, LIST_METRICS
 
+MUTANTS = (*SOLVERS, *FILTERS, *LIST_METRICS)
 ROOT = Path(__file__).resolve().parents[1]
 HEADER = """\
 #pragma once

@@ -6,6 +6,7 @@
 
 #include "matfac/kernels.hpp"
 #include "matfac/pair_table.hpp"
+#include "row_terms.hpp"
 
 namespace matfac {
 
@@ -15,7 +16,7 @@ constexpr std::int64_t kSegment = 2048;       // entries a Gram takes at a time
 constexpr std::int64_t kGiant = 32768;        // longer rows are shared out among the threads
 constexpr std::int64_t kChunkEntries = 8192;  // work per hand-out
 constexpr std::int64_t kChunkRows = 256;
-constexpr std::int64_t kTogether = 64;  // rows whose Grams are one product
+constexpr std::int64_t kTogether = 32;  // rows whose Grams are one product
 constexpr std::int64_t kWork = 1 << 16;  // entries times factors between two looks at the clock
 constexpr std::int64_t kNext = 8;        // rows between a prefetch and its use
 constexpr int kPasses = 2000;  // over the coordinates, at most: rounding may keep a row moving
@@ -169,68 +170,9 @@ private:
         return p;
     }
 
-    // Entries [begin, end) of the row as curvatures c and linear terms g; returns the constant
-    // that completes the square, and adds the curvatures to `curvature`.
     double fill(RowProblem<T>& p, std::int64_t begin, std::int64_t end, T* c, T* g,
                 double& curvature) const {
-        const auto& r = s_.ratings;
-        const std::int64_t n = end - begin;
-        p.index = r.indices + begin;
-        p.n = n;
-        p.c = c;
-        p.g = g;
-        const T* values = r.values != nullptr ? r.values + begin : nullptr;
-        const T* weights = r.weights != nullptr ? r.weights + begin : nullptr;
-        for (std::int64_t j = 0; j < n; ++j) {
-            g[j] = values != nullptr ? values[j] : T(1);
-            c[j] = weights != nullptr ? weights[j] : T(1);
-        }
-        for (std::int64_t j = n; j < padded(n); ++j) c[j] = g[j] = T(0);
-        if (s_.loss != Loss::ratings) return fill_implicit(padded(n), c, g);
-        curvature += r.weights != nullptr ? dot(c, nullptr, padded(n)) : static_cast<double>(n);
-        return fill_ratings(p, r.weights != nullptr, c, g);
-    }
-
-    // From values in g and weights in c.
-    double fill_ratings(const RowProblem<T>& p, bool weighted, const T* c, T* g) const {
-        const T mean = static_cast<T>(s_.mean);
-        for (std::int64_t j = 0; j < p.n; ++j)
-            g[j] -= mean + (p.bias ? s_.fixed_bias[p.index[j]] : T(0));
-        if (!weighted) return dot(g, g, padded(p.n));
-        double part[kParts] = {}, constant = 0;
-        for (std::int64_t j = 0; j < padded(p.n); j += kParts)
-            for (int i = 0; i < kParts; ++i) {
-                const T t = g[j + i];
-                g[j + i] *= c[j + i];
-                part[i] += static_cast<double>(g[j + i]) * static_cast<double>(t);
-            }
-        for (const double sum : part) constant += sum;
-        return constant;
-    }
-
-    // From values in g and weights in c, which go on with zeros up to `size`.
-    double fill_implicit(std::int64_t size, T* c, T* g) const {
-        const bool hu = s_.loss == Loss::hu;
-        const T alpha = hu ? static_cast<T>(s_.alpha) : T(1);
-        for (std::int64_t j = 0; j < size; ++j) {
-            const T w = c[j];
-            c[j] = w * (alpha * g[j]);
-            g[j] = c[j] + (hu ? w : T(0));
-        }
-        return dot(g, nullptr, size);
-    }
-
-    static constexpr int kParts = 8;  // sums side by side: one addition need not wait for another
-
-    // sum of a_j b_j (b null: of a_j) for a multiple of kLanes, in double and in a fixed order.
-    static double dot(const T* a, const T* b, std::int64_t size) {
-        double part[kParts] = {}, sum = 0;
-        for (std::int64_t j = 0; j < size; j += kParts)
-            for (int i = 0; i < kParts; ++i)
-                part[i] += static_cast<double>(a[j + i]) *
-                           (b != nullptr ? static_cast<double>(b[j + i]) : 1.0);
-        for (const double p : part) sum += p;
-        return sum;
+        return fill_terms(s_, p, begin, end, c, g, curvature);
     }
 
     RowAnswer<T> answer(std::int64_t row) const {
@@ -266,18 +208,6 @@ private:
             norm += z * z;
         }
         return norm * static_cast<double>(s_.ridge[row]) + lasso_part(row);
-    }
-
-    // |a - b|^2, as `dot` sums.
-    static double distance(const T* a, const T* b, std::int64_t size) {
-        double part[kParts] = {}, sum = 0;
-        for (std::int64_t j = 0; j < size; j += kParts)
-            for (int i = 0; i < kParts; ++i) {
-                const double z = static_cast<double>(a[j + i]) - static_cast<double>(b[j + i]);
-                part[i] += z * z;
-            }
-        for (const double p : part) sum += p;
-        return sum;
     }
 
     // What completes the square of the ridge: ridge |prior|^2.

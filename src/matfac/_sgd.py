@@ -164,6 +164,7 @@ class SgdSolver:
 
         Returns the objective.
         """
+        del self._plan  # there are no epochs to come, and what follows needs the memory
         _, item_bias = self.biases()
         items = self.tables["items"]
         factors, bias = fold_in(
