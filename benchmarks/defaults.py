@@ -4,7 +4,8 @@ Every setting of a small grid that holds the defaults is fitted to every data se
 is held out: a tenth of the ratings, or a tenth of each user's positives. A setting's regret is how
 much worse it is there than the best one, in the share of the best's RMSE or NDCG@10. Prints, per
 model, the settings of the least mean regret and where the defaults stand among them; fails where
-these lose more than MEAN on average, or WORST anywhere. MATFAC_DATA_DIR names the data's folder.
+another setting is better than they by MARGIN or more on every data set. MATFAC_DATA_DIR names the
+data's folder.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import matfac
 from matfac import ExplicitMF, ImplicitMF, RankingMF
 from matfac.datasets import load_movielens, load_split
 
-MEAN, WORST = 0.05, 0.15
+MARGIN = 0.01
 SHOWN = 4
 LIKED = 4  # stars
 
@@ -94,11 +95,11 @@ STUDIES = {
     ),
     "bpr": Study(
         RankingMF(),
-        [{"learning_rate": [0.25, 0.5, 1.0], "reg": [0.003, 0.01, 0.03]}],
+        [{"learning_rate": [0.25, 0.5, 1.0], "reg": [0.003, None, 0.03]}],
     ),
     "warp": Study(
         RankingMF(loss="warp"),
-        [{"learning_rate": [0.25, 0.5, 1.0], "reg": [0.003, 0.01, 0.03]}],
+        [{"learning_rate": [0.25, 0.5, 1.0], "reg": [0.01, None, 0.1]}],
     ),
 }
 
@@ -125,7 +126,7 @@ def regrets(study: Study) -> tuple[list[dict[str, Any]], np.ndarray, list[str]]:
 
 
 def report(name: str, study: Study) -> bool:
-    """Print a study's table; return whether the defaults hold."""
+    """Print a study's table; return whether no other setting is better everywhere."""
     settings, table, names = regrets(study)
     mean = table.mean(axis=1)
     own = {key: study.model.get_params()[key] for key in settings[0]}
@@ -141,7 +142,7 @@ def report(name: str, study: Study) -> bool:
         cells = " | ".join(f"{value:.1%}" for value in table[i])
         mark = f" (the default, rank {rank})" if i == default else ""
         print(f"| {label}{mark} | {cells} | {mean[i]:.1%} |", flush=True)
-    return bool(mean[default] <= MEAN and table[default].max() <= WORST)
+    return not (table + MARGIN <= table[default]).all(axis=1).any()
 
 
 def main() -> None:
@@ -150,7 +151,7 @@ def main() -> None:
     args = parser.parse_args()
     print({key: value for key, value in machine.describe().items() if key != "matfac"})
     lost = [name for name in args.names or STUDIES if not report(name, STUDIES[name])]
-    assert not lost, f"the defaults lose more than {MEAN:.0%} or {WORST:.0%}: {lost}"
+    assert not lost, f"another setting is better on all data: {lost}"
 
 
 if __name__ == "__main__":

@@ -217,8 +217,14 @@ RARE = {
 }
 # Rendle et al. 2020, but for fewer epochs: their init_std is 0.1 for each of the 192 coordinates.
 LOGISTIC = {"loss": "logistic", "n_factors": 192, "reg": 0.005, "init_std": 1.4}
-BPR = {"loss": "bpr", "n_factors": 64, "n_iter": 40}
-SOFTMAX = {"loss": "softmax", "n_factors": 64, "negatives": 64, "n_iter": 20, "reg": 0.005}
+BPR = {
+    "loss": "bpr", "n_factors": 64, "negatives": 16, "n_iter": 60, "learning_rate": 1.0,
+    "reg": 0.003,
+}  # fmt: skip
+SOFTMAX = {
+    "loss": "softmax", "n_factors": 64, "negatives": 128, "n_iter": 30, "learning_rate": 1.0,
+    "reg": 0.004,
+}  # fmt: skip
 
 CASES: dict[str, Callable[[], list[Row]]] = {
     "ml-100k": lambda: [cross_validated("ml-100k", p, 0.915, 3) for p in (ALS, SGD)],

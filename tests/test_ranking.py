@@ -109,7 +109,7 @@ def test_history_and_objective(loss: str) -> None:
     own = 9 if loss == "logistic" else steps
     user_visits = own * np.diff(PLANTED.train.tocsr().indptr)
     item_visits = steps * counts + negatives * nnz / 600
-    penalty = 0.5 * model.reg * (
+    penalty = 0.5 * model._objective().reg * (
         user_visits @ ((model.user_factors_**2).sum(axis=1) + model.user_bias_**2)
         + item_visits @ ((model.item_factors_**2).sum(axis=1) + model.item_bias_**2)
     )  # fmt: skip

@@ -46,7 +46,7 @@ class FitMixin:
 
     n_factors: int
     n_iter: int
-    reg: float
+    reg: Any  # a float; RankingMF: or None
     feature_reg: float
     nonnegative: bool
     l1_reg: float
@@ -154,7 +154,7 @@ class FitMixin:
     def _check_shared(self) -> None:
         check_integer("n_factors", self.n_factors, minimum=1)
         check_integer("n_iter", self.n_iter, minimum=1)
-        check_real("reg", self.reg)
+        self._check_reg()
         check_real("feature_reg", self.feature_reg, above=True)
         check_real("init_std", self.init_std, above=True)
         check_dtype(self.dtype)
@@ -162,6 +162,9 @@ class FitMixin:
         check_real("validation_fraction", self.validation_fraction, above=True, below=1.0)
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be callable or None, got {self.callback!r}")
+
+    def _check_reg(self) -> None:
+        check_real("reg", self.reg)
 
     def _check_features(
         self, ratings: Ratings, user_features: Any, item_features: Any

@@ -31,8 +31,9 @@ from matfac._validation import (
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# The losses, and how many negatives each draws per positive where the user does not say.
-LOSSES = {"bpr": 4, "warp": 20, "logistic": 8, "softmax": 16}
+# The losses, with the negatives that each draws per positive and its ridge where the user does not
+# say (benchmarks/defaults.py). WARP's weights make its steps larger.
+LOSSES = {"bpr": (4, 0.01), "warp": (20, 0.03), "logistic": (8, 0.01), "softmax": (16, 0.01)}
 MOST_NEGATIVES = 4096
 NO_NEW_ITEMS = (
     "RankingMF folds in users, not items: a new item would have to be compared with all others by "
@@ -75,8 +76,8 @@ class RankingMF(FitMixin, FactorModel):
     learning_rate : float
         A row's step is this over the root of its sum of squared slopes so far, and falls along half
         a cosine over `n_iter` epochs.
-    reg : float
-        Ridge per step.
+    reg : float, optional
+        Ridge per step. None: 0.03 for "warp", else 0.01.
     n_iter : int
         Epochs: passes over the positives.
     fit_bias : bool
@@ -178,7 +179,7 @@ class RankingMF(FitMixin, FactorModel):
         negatives: int | None = None,
         sampling: str = "uniform",
         learning_rate: float = 0.5,
-        reg: float = 0.01,
+        reg: float | None = None,
         n_iter: int = 30,
         fit_bias: bool = True,
         init_std: float = 1.0,
@@ -260,12 +261,17 @@ class RankingMF(FitMixin, FactorModel):
                     f"negatives must be at most {MOST_NEGATIVES}, got {self.negatives}"
                 )
 
+    def _check_reg(self) -> None:
+        if self.reg is not None:
+            check_real("reg", self.reg)
+
     def _loss(self) -> PairwiseLoss:
+        negatives, reg = LOSSES[self.loss]
         return PairwiseLoss(
             self.loss,
-            LOSSES[self.loss] if self.negatives is None else self.negatives,
+            negatives if self.negatives is None else self.negatives,
             self.sampling,
-            self.reg,
+            reg if self.reg is None else self.reg,
             self.learning_rate,
             self.fit_bias,
         )

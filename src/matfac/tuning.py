@@ -190,6 +190,8 @@ def _candidates(model: Any, grid: Grid | None, n_trials: int | None, seed: Any) 
             own = getattr(model, name, None)
             if name == "alpha0" and own is None and getattr(model, "alpha", 0) is None:
                 own = model._objective().alpha
+            if name == "reg" and own is None:
+                own = model._objective().reg
             if own:
                 grid[name] = [own * step for step in multiples]
     known = model.get_params()
