@@ -27,10 +27,10 @@ from peers import LIBMF, child, interpreter
 
 BAR = 0.925
 D, THREADS, SHARE = 32, 2, 0.1
-# What their documentation suggests, and steps around it.
+# From what their documentation suggests up to where they gain no more.
 GRIDS: dict[str, dict[str, tuple[float, ...]]] = {
-    "surprise": {"reg": (0.02, 0.05, 0.1), "rate": (0.005, 0.01), "n_iter": (20, 40, 80)},
-    "libmf": {"reg": (0.02, 0.05, 0.1), "rate": (0.05, 0.1), "n_iter": (20, 40)},
+    "surprise": {"reg": (0.05, 0.1, 0.15), "rate": (0.005, 0.01), "n_iter": (20, 80, 160)},
+    "libmf": {"reg": (0.05, 0.1, 0.15), "rate": (0.05, 0.1), "n_iter": (20, 40, 80)},
 }
 
 
