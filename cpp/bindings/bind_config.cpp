@@ -1,3 +1,4 @@
+#include <cmath>
 #include <string>
 
 #include "blas_table.hpp"
@@ -61,14 +62,15 @@ py::array empty_table(std::int64_t n_rows, std::int64_t k) {
 }
 
 template <class T>
-py::array random_table(std::int64_t n_rows, std::int64_t k, double std, std::uint64_t seed,
+py::array random_table(std::int64_t n_rows, std::int64_t k, double deviation, std::uint64_t seed,
                        bool nonnegative, int n_threads) {
     checked_threads(n_threads);
+    if (!(deviation > 0) || !std::isfinite(deviation)) refuse("std", "must be finite and above 0");
     py::array table = empty_table<T>(n_rows, k);
     const TableView<T> view{n_rows, k, padded(k), static_cast<T*>(table.mutable_data())};
     Interruptible call;
     call.run([&](Control& control) {
-        fill_random(view, std, seed, nonnegative, n_threads, control);
+        fill_random(view, deviation, seed, nonnegative, n_threads, control);
         return 0;
     });
     return table;

@@ -16,9 +16,9 @@ constexpr std::int64_t kSegment = 2048;       // entries a Gram takes at a time
 constexpr std::int64_t kGiant = 32768;        // longer rows are shared out among the threads
 constexpr std::int64_t kChunkEntries = 8192;  // work per hand-out
 constexpr std::int64_t kChunkRows = 256;
-constexpr std::int64_t kTogether = 32;  // rows whose Grams are one product
-constexpr std::int64_t kWork = 1 << 16;  // entries times factors between two looks at the clock
-constexpr std::int64_t kNext = 8;        // rows between a prefetch and its use
+constexpr std::int64_t kTogether = 32;        // rows whose Grams are one product
+constexpr std::int64_t kWork = 1 << 16;       // entries times factors between looks at the clock
+constexpr std::int64_t kNext = 8;             // rows between a prefetch and its use
 constexpr int kPasses = 2000;  // over the coordinates, at most: rounding may keep a row moving
 
 template <class T>

@@ -1,6 +1,5 @@
 // A row's entries as the terms of its ridge problem, and the sums that go with them.
 #pragma once
-#include <algorithm>
 #include <cstdint>
 
 #include "matfac/als.hpp"
@@ -54,7 +53,7 @@ double ratings_terms(const HalfSweep<T>& s, const RowProblem<T>& p, bool weighte
     return constant;
 }
 
-// Likewise.
+// From the same, over `size` elements with those zeros.
 template <class T>
 double implicit_terms(const HalfSweep<T>& s, std::int64_t size, T* c, T* g) {
     const bool hu = s.loss == Loss::hu;

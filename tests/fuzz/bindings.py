@@ -98,6 +98,9 @@ def calls(dtype: Any) -> dict[str, tuple[Callable[..., Any], Arguments]]:
         "auc": (_core.auc, {**scoring, "relevant_indptr": lists[0],
                             "relevant_indices": lists[1]}),
         "empty_table": (_core.empty_table, {"n_rows": 3, "k": K, "dtype": "float32"}),
+        "random_table": (_core.random_table, {
+            "n_rows": 3, "k": K, "dtype": "float32", "std": 0.1, "seed": 0, "nonnegative": False,
+            **threads}),
     }  # fmt: skip
 
 
@@ -207,7 +210,12 @@ def still_right(entry: str, name: str, bad: Any) -> bool:
             bad.flags.c_contiguous and set(bad.tolist()) <= {0, 1, 4}
             and (len(bad) > 0 if name == "pool" else bool((np.diff(bad) > 0).all()))
         )  # fmt: skip
-    if entry == "empty_table" and name == "n_rows":
+    if entry == "random_table" and name in ("std", "seed"):
+        most = np.inf if name == "std" else 2**64
+        return (
+            type(bad) in (int, float) and (bad > 0 or (bad == 0 and name == "seed")) and bad < most
+        )
+    if entry in ("empty_table", "random_table") and name == "n_rows":
         return type(bad) is int and bad == 0
     if entry in ("SgdPlan", "PairwisePlan") and name == "k":
         return type(bad) is int and 1 <= bad <= 2**20
