@@ -46,7 +46,7 @@ def own(n_factors: int, reg: float) -> Fill:
 
     def fill(X: np.ndarray) -> np.ndarray:
         X = X.astype(np.float32)
-        return LowRankMF(n_factors, reg=reg, n_iter=60, tol=1e-3).fit(X).impute(X)
+        return LowRankMF(n_factors, reg=reg, n_iter=100, tol=1e-4).fit(X).impute(X)
 
     return fill
 
@@ -58,7 +58,7 @@ def soft_impute(threshold: float) -> Fill:
     def fill(X: np.ndarray) -> np.ndarray:
         z = None
         for factor in (4.0, 2.0, 1.0):
-            z = soft_impute(X, factor * threshold, n_iter=15, tol=1e-5, start=z)
+            z = soft_impute(X, factor * threshold, n_iter=50, tol=1e-5, start=z)
         assert z is not None
         return np.where(np.isnan(X), z, X)
 
@@ -72,7 +72,7 @@ def fancyimpute(shrinkage: float) -> Fill:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = SoftImpute(
-                shrinkage_value=shrinkage, max_iters=40, verbose=False, init_fill_method="mean"
+                shrinkage_value=shrinkage, max_iters=100, verbose=False, init_fill_method="mean"
             )
             return np.asarray(model.fit_transform(X.copy()))
 
@@ -95,11 +95,14 @@ def cmfrec(n_factors: int, reg: float) -> Fill:
     return fill
 
 
+# Factors and ridge are scaled alike in both; thresholds are of singular values in both.
+FACTORS: list[tuple[float, ...]] = [(64, 3e-4), (96, 2e-4), (128, 1e-4), (128, 2e-4), (128, 3e-4)]
+THRESHOLDS: list[tuple[float, ...]] = [(0.25,), (0.5,), (1.0,), (2.0,)]
 GRIDS: dict[str, tuple[Callable[..., Fill], list[tuple[float, ...]]]] = {
-    "matfac": (own, [(32, 3e-4), (48, 3e-4), (64, 3e-4), (48, 1e-4), (64, 1e-4), (64, 6e-4)]),
-    "SOFT-IMPUTE (reference)": (soft_impute, [(0.5,), (1.0,), (2.0,)]),
-    "fancyimpute": (fancyimpute, [(0.5,), (1.0,), (2.0,)]),
-    "cmfrec": (cmfrec, [(32, 1e-3), (48, 1e-3), (48, 3e-4)]),
+    "matfac": (own, FACTORS),
+    "SOFT-IMPUTE (reference)": (soft_impute, THRESHOLDS),
+    "fancyimpute": (fancyimpute, THRESHOLDS),
+    "cmfrec": (cmfrec, FACTORS),
 }
 
 
