@@ -250,3 +250,28 @@ def test_parquet_without_a_library(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=r"pip install matfac\[frames\]"):
         Interactions.read(path)
+
+
+@pytest.mark.parametrize("coded", [False, True])
+def test_text_that_is_not_utf8(coded: bool, tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    pytest.importorskip("narwhals", reason="frames need narwhals")
+    latin = pa.array([b"Zoe", "Zoë".encode("latin-1")], pa.binary())
+    users = pa.Array.from_buffers(pa.string(), 2, latin.buffers())
+    table = pa.table({"user": users.dictionary_encode() if coded else users, "item": [1, 2]})
+    pq.write_table(table, tmp_path / "latin.parquet")
+    with pytest.raises(ValueError, match=r"column 'user' is damaged, or is not text in UTF-8"):
+        Interactions.from_frame(table, value=None)
+    with pytest.raises(ValueError, match=r"column 'user' is damaged, or is not text in UTF-8"):
+        Interactions.read(tmp_path / "latin.parquet", value=None)
+
+
+def test_codes_outside_the_categories() -> None:
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    pytest.importorskip("narwhals", reason="frames need narwhals")
+    users = pa.DictionaryArray.from_arrays(
+        pa.array([0, 7], pa.int32()), pa.array(["a", "b"]), safe=False
+    )
+    with pytest.raises(ValueError, match=r"column 'user' is damaged"):
+        Interactions.from_frame(pa.table({"user": users, "item": [1, 2]}), value=None)

@@ -111,7 +111,7 @@ def _ids(nw: Any, series: Any, label: str) -> Coded:
         return factorize(series.to_numpy(), label)
     if dtype.is_temporal():
         raise TypeError(f"{label} must hold integers or strings, got {dtype}")
-    encoded = _encode(series)
+    encoded = _encode(series, label)
     if encoded is not None:
         return recode(*encoded, label)
     values = np.empty(len(series), object)
@@ -119,7 +119,7 @@ def _ids(nw: Any, series: Any, label: str) -> Coded:
     return factorize(values, label)
 
 
-def _encode(series: Any) -> tuple[NDArray[Any], NDArray[Any]] | None:
+def _encode(series: Any, label: str) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """Dictionary-encode strings by PyArrow, where that can: no Python object per row."""
     try:
         import pyarrow as pa
@@ -135,6 +135,11 @@ def _encode(series: Any) -> tuple[NDArray[Any], NDArray[Any]] | None:
         if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
             return None
         column = column.dictionary_encode()
+    try:
+        column.validate(full=True)  # Arrow files promise UTF-8 and codes in range; few keep watch
+    except pa.ArrowInvalid as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{label} is damaged, or is not text in UTF-8: {reason}") from error
     return decode(column)
 
 
