@@ -57,6 +57,18 @@ def _line(duel: Duel) -> str:
     return _row(cells)
 
 
+def _updates(duel: Duel) -> str:
+    """Ratings a second, in passes over all of them."""
+    rates = [
+        duel.entries / statistics.median(run.per_iteration for run in runs) / 1e6
+        for runs in (duel.peer_runs, duel.own_runs or duel.searched)
+    ]
+    return (
+        f"{duel.case}: {rates[0]:.1f} ({duel.peer}) and {rates[1]:.1f} (matfac) million updates "
+        "a second."
+    )
+
+
 def text(
     chosen: argparse.Namespace,
     duels: list[Duel],
@@ -87,6 +99,7 @@ def text(
             "the fit's by their number."
         ),
     ]
+    lines += [_updates(duel) for duel in duels if duel.task.key == "sgd"]
     missing = [name for name, version in there.items() if version is None]
     if missing:
         lines.append(f"Not installed: {', '.join(missing)}.")

@@ -56,6 +56,7 @@ class Duel:
     """A peer and matfac on a case."""
 
     case: str
+    entries: int
     task: Task
     peer: str
     version: str
@@ -136,8 +137,8 @@ class Field:
         ]
         searched = [self.own[n_iter] for n_iter in sorted(self.own)]
         return Duel(
-            self.name, self.task, peer, version, first.reached, peer_runs, own_runs, searched,
-            curve, load,
+            self.name, len(self.csr[1]), self.task, peer, version, first.reached, peer_runs, own_runs,
+            searched, curve, load,
         )  # fmt: skip
 
     def fewest(self, target: float) -> int | None:

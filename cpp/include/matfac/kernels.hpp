@@ -110,7 +110,7 @@ struct KernelTable {
     const char* name;
 
     // Preconditioned conjugate gradient from the warm start; at most `steps` steps, ends early
-    // once the preconditioned residual has shrunk by `tolerance` (squared norms).
+    // once the preconditioned residual is `tolerance` of that of a start from zero (squared norms).
     // scratch: cg_scratch(stride) elements.
     void (*row_cg)(const RowProblem<T>&, RowAnswer<T>&, int steps, T tolerance, T relaxation,
                    T* scratch);

@@ -158,7 +158,9 @@ void row_cg_of(const RowProblem<T>& p, RowAnswer<T>& answer, int steps, T tolera
     }
     T d_b = inverse_b * r_b;
     T rz = sum<T>(rz_v) + r_b * d_b;
-    const T enough = tolerance * rz;
+    // At the minimum the value is minus b' A^-1 b, all that a start from zero gains.
+    const T gain_from_zero = static_cast<T>(-first);
+    const T enough = tolerance * (gain_from_zero > rz ? gain_from_zero : rz);
     // The directions are conjugate: going past the minimum along one changes nothing for the others.
     const double gain = static_cast<double>(relaxation) * (2 - static_cast<double>(relaxation));
     for (int step = 0; step < steps && rz > enough; ++step) {
