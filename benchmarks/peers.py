@@ -137,8 +137,8 @@ class Field:
         ]
         searched = [self.own[n_iter] for n_iter in sorted(self.own)]
         return Duel(
-            self.name, len(self.csr[1]), self.task, peer, version, first.reached, peer_runs, own_runs,
-            searched, curve, load,
+            self.name, len(self.csr[1]), self.task, peer, version, first.reached, peer_runs,
+            own_runs, searched, curve, load,
         )  # fmt: skip
 
     def fewest(self, target: float) -> int | None:

@@ -132,6 +132,7 @@ def main() -> int:
             killers = list(pool.map(lambda pair: killer(tree, *pair), chosen))
         status, out = run_tests(tree, tree / "src", sorted({k for k in killers if k}), 0)
     alive = [mutant.name for (_, mutant), found in zip(chosen, killers, strict=True) if not found]
+    print(*re.findall("^FAILED .*", out, re.MULTILINE), sep="\n")
     print(out.splitlines()[-1], "without a mutant")
     print(f"{len(chosen) - len(alive)} of {len(chosen)} mutants failed a test", end="")
     print(f"; alive: {', '.join(alive)}" if alive else "")
