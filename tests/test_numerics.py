@@ -182,6 +182,21 @@ def test_rank_deficient_data_without_a_ridge(name: str) -> None:
 # ------------------------------------------------------------------ clear errors
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["als", "als-no-bias", "ials", "hu"])
+def test_gradient_steps_without_a_ridge_never_raise_the_objective(name: str, dtype: str) -> None:
+    """Rows of fewer entries than factors: most directions are left to rounding."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        shape = rng.integers(5, 40, 2)
+        X = random_ratings(int(shape[0]), int(shape[1]), rng.choice([0.1, 0.15, 0.3]), seed=seed)
+        model = SOLVERS[name](n_factors=8, reg=0.0, n_iter=30, dtype=dtype, random_state=seed)
+        values = [record["objective"] for record in model.fit(X).history_]
+        assert np.isfinite(model.user_factors_).all()
+        assert np.isfinite(model.item_factors_).all()
+        assert np.max(np.diff(values)) <= 1e-4 * values[0]
+
+
 @pytest.mark.parametrize("name", SOLVERS)
 def test_values_beyond_the_dtype_are_named(name: str) -> None:
     X = RATINGS.copy()

@@ -119,16 +119,24 @@ MF_INLINE void apply(const RowProblem<T>& p, const Rows& rows, const T* d, T d_b
     q_bias = p.bias ? sum_group<T>(total) + p.bias_ridge * d_bias : T(0);
 }
 
+// What rounding leaves of a zero, beside 1.
+template <class T>
+constexpr T kEpsilon = sizeof(T) == 4 ? T(1.2e-7) : T(2.3e-16);
+
 // diag = ridge + scale shared; inverse = 1 / (ridge + precondition_scale shared), 0 where that is 0
+// or, without a ridge, where the shared part is rounding beside its largest, the k-th.
 template <class T>
 MF_INLINE void diagonals(const RowProblem<T>& p, T* diag, T* inverse) {
     const V<T> ridge = splat(p.ridge), one = splat(T(1));
+    const bool bare = !(p.ridge > 0) && p.shared != nullptr;
+    const V<T> least =
+        splat(bare ? kEpsilon<T> * p.precondition_scale * p.shared[p.table.k - 1] : T(0));
     for (std::int64_t j = 0; j < p.table.stride; j += W<T>) {
         const V<T> shared = p.shared != nullptr ? load(p.shared + j) : V<T>{};
         store<T>(diag + j, ridge + splat(p.scale) * shared);
         if (inverse != nullptr) {
             const V<T> m = ridge + splat(p.precondition_scale) * shared;
-            store<T>(inverse + j, m > V<T>{} ? one / m : V<T>{});
+            store<T>(inverse + j, m > least ? one / m : V<T>{});
         }
     }
 }
@@ -160,7 +168,9 @@ void row_cg_of(const RowProblem<T>& p, RowAnswer<T>& answer, int steps, T tolera
     T rz = sum<T>(rz_v) + r_b * d_b;
     // At the minimum the value is minus b' A^-1 b, all that a start from zero gains.
     const T gain_from_zero = static_cast<T>(-first);
-    const T enough = tolerance * (gain_from_zero > rz ? gain_from_zero : rz);
+    constexpr T rounding = kEpsilon<T> * kEpsilon<T>;
+    const T least = tolerance > rounding ? tolerance : rounding;
+    const T enough = least * (gain_from_zero > rz ? gain_from_zero : rz);
     // The directions are conjugate: going past the minimum along one changes nothing for the others.
     const double gain = static_cast<double>(relaxation) * (2 - static_cast<double>(relaxation));
     for (int step = 0; step < steps && rz > enough; ++step) {
@@ -169,7 +179,8 @@ void row_cg_of(const RowProblem<T>& p, RowAnswer<T>& answer, int steps, T tolera
         else
             apply<T, NV>(p, rows, d, d_b, diag, q, q_b);
         const T curvature = dot(d, q, k) + d_b * q_b;
-        if (!(curvature > 0)) break;
+        // Below, the direction is one of rounding alone, and a step along it leads anywhere.
+        if (!(curvature > kEpsilon<T> * rz)) break;
         const T alpha = rz / curvature;
         const V<T> va = splat(alpha), go = splat(relaxation * alpha);
         V<T> next_v{};
