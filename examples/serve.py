@@ -161,7 +161,9 @@ class Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes:
         if self.command == "GET":
             return b""
-        length = self.headers.get("Content-Length", "")
+        # Without either header a request has no body (RFC 9112, section 6.3).
+        chunked = "Transfer-Encoding" in self.headers
+        length = self.headers.get("Content-Length", "" if chunked else "0")
         if not (length.isascii() and length.isdigit()):
             self.close_connection = True  # where the body ends is unknown
             raise Problem(411, f"a {self.command} needs a Content-Length")

@@ -191,13 +191,15 @@ def test_bad_requests_are_answered(
 
 
 @pytest.mark.parametrize(
-    ("length", "status"), [(None, 411), ("-1", 411), ("two", 411), ("²", 411), ("2000000", 413),
-                           ("9" * 5000, 413)],
+    ("length", "status"), [("chunked", 411), ("-1", 411), ("two", 411), ("²", 411),
+                           ("2000000", 413), ("9" * 5000, 413)],
 )  # fmt: skip
 def test_bodies_of_bad_length_are_refused(service: Client, length: Any, status: int) -> None:
     connection = service.connect()
     connection.putrequest("POST", "/recommend")
-    if length is not None:
+    if length == "chunked":
+        connection.putheader("Transfer-Encoding", length)
+    else:
         connection.putheader("Content-Length", length.encode("latin-1"))
     connection.endheaders()
     reply = connection.getresponse()
@@ -205,6 +207,17 @@ def test_bodies_of_bad_length_are_refused(service: Client, length: Any, status: 
     assert "error" in json.loads(reply.read())
     assert reply.headers["Connection"] == "close"
     connection.close()
+
+
+def test_a_post_without_a_body_needs_no_length(service: Client) -> None:
+    for path, status in (("/reload", 200), ("/recommend", 400)):
+        connection = service.connect()
+        connection.putrequest("POST", path)
+        connection.endheaders()
+        reply = connection.getresponse()
+        assert reply.status == status, reply.read()
+        reply.read()
+        connection.close()
 
 
 def test_concurrent_requests(service: Client) -> None:

@@ -1,5 +1,7 @@
 """`python -m matfac`: the command line."""
 
+from __future__ import annotations
+
 import sys
 
 from matfac.cli import main
