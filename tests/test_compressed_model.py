@@ -199,7 +199,7 @@ def test_bfloat16_rounds_to_nearest_even() -> None:
     assert rounded[6] == pytest.approx(3e38, rel=2**-8)
 
 
-def test_unknown_dtypes_and_bad_numbers_are_kept_and_listed(tmp_path: Path) -> None:
+def test_bad_numbers_and_skipped_dtypes_are_kept_and_listed(tmp_path: Path) -> None:
     nan = np.full((10, 10), np.nan, np.float32).tobytes()
     source = raw_file(
         tmp_path / "w.safetensors",
@@ -209,9 +209,14 @@ def test_unknown_dtypes_and_bad_numbers_are_kept_and_listed(tmp_path: Path) -> N
             "w": ("F32", (40, 30), trained(40, 30, 0.7).tobytes()),
         },
     )
-    report = compress_model(source, tmp_path / "small.safetensors", budget=0.6)
+    target, whole = tmp_path / "small.safetensors", source.read_bytes()
+    with pytest.raises(ValueError, match=r"'odd' has the unknown dtype 'F4_E2M1_X'"):
+        compress_model(source, target, budget=0.6)
+    assert not target.exists()
+    assert source.read_bytes() == whole
+    report = compress_model(source, target, budget=0.6, skip=["odd"])
     kept = {layer.name: layer.kept for layer in report.layers}
-    assert kept == {"w": "", "nan": "holds NaN or infinity", "odd": "unknown dtype F4_E2M1_X"}
+    assert kept == {"w": "", "nan": "holds NaN or infinity", "odd": "skipped"}
     new = TensorFile(tmp_path / "small.safetensors")
     assert b"".join(new.chunks("odd")) == b"\x07" * 200
 

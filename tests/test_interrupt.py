@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from matfac import ExplicitMF, ImplicitMF, _core, _engine
+from matfac import ExplicitMF, ImplicitMF, _core, _engine, compress
 from matfac._als import random_table
 from matfac._ratings import Ratings
 from matfac._sgd import make_plan
@@ -108,6 +108,18 @@ def test_a_native_call_is_left_at_once(name: str) -> None:
     work = CALLS[name]()
     for after in (0.01, 0.06):
         assert interrupted(work, after) < WITHIN
+
+
+@pytest.mark.parametrize("rank", [64, 400])
+def test_a_decomposition_is_left_to_itself(rank: int) -> None:
+    """LAPACK cannot be stopped; what called it comes back all the same."""
+    W = np.random.default_rng(0).standard_normal((1500, 1500)).astype(np.float32)
+    try:
+        assert interrupted(lambda: compress(W, rank=rank), 0.1) < WITHIN
+    finally:
+        for thread in threading.enumerate():
+            if thread.name == "matfac-lapack":
+                thread.join()
 
 
 FITS: dict[str, Callable[[], Any]] = {

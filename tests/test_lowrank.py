@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import scipy.linalg
 import scipy.optimize
 
-from matfac import LowRankMF, _dense_als, _truncated, reference
+from matfac import LowRankMF, _dense_als, _engine, _truncated, reference
 from matfac._cells import check_cells
 
 
@@ -72,6 +73,16 @@ def test_spectrum_of_both_orientations() -> None:
 
 
 # ---------------------------------------------------------------- the closed form
+
+
+def test_leading_eigenpairs_with_and_without_lapack(monkeypatch: pytest.MonkeyPatch) -> None:
+    X = np.random.default_rng(0).standard_normal((60, 30))
+    values, vectors = _engine.leading_eigen(X.T @ X, 4)
+    np.testing.assert_allclose(values[::-1], np.linalg.svd(X)[1][:4] ** 2)
+    np.testing.assert_allclose(X.T @ X @ vectors, vectors * values, atol=1e-10)
+    monkeypatch.setitem(sys.modules, "matfac._blas", None)
+    others, _ = _engine.leading_eigen(X.T @ X, 4)
+    np.testing.assert_allclose(others, values)
 
 
 def test_complete_matrix_gets_the_truncated_svd() -> None:

@@ -9,7 +9,13 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, ndcg_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    mean_absolute_error,
+    mean_squared_error,
+    ndcg_score,
+    roc_auc_score,
+)
 
 import matfac
 from conftest import DTYPES
@@ -84,6 +90,14 @@ def brute_force(p: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 @settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)), min_size=1, max_size=20))
+def test_errors_of_ratings_are_those_of_scikit_learn(pairs: list[tuple[float, float]]) -> None:
+    truth, predicted = np.array(pairs).T
+    assert metrics.mae(truth, predicted) == pytest.approx(mean_absolute_error(truth, predicted))
+    squares = mean_squared_error(truth, predicted)
+    assert metrics.rmse(truth, predicted) == pytest.approx(np.sqrt(squares))
+
+
 @given(problems())
 def test_evaluate_is_brute_force(p: dict[str, Any]) -> None:
     tables = (p["users"], p["items"]) + (() if p["bias"] is None else (p["bias"],))

@@ -140,6 +140,17 @@ def factors_of(padded: Floats, k: int) -> Floats:
     return np.ascontiguousarray(padded[:, :k])
 
 
+def leading_eigen(gram: NDArray[np.float64], count: int) -> tuple[Floats, Floats]:
+    """The `count` largest eigenvalues, ascending, and their vectors as columns; uses up `gram`."""
+    try:
+        from matfac import _blas
+    except ImportError:  # show_config tells
+        values, vectors = np.linalg.eigh(gram)
+        return values[-count:], vectors[:, -count:]
+    values, vectors = _blas.leading_eigen(gram, count)
+    return values, vectors.T
+
+
 def show_config() -> dict[str, str | int | bool]:
     """Tell how this installation was built and what it uses.
 

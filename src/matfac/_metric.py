@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 from matfac._engine import Floats
+from matfac._interruptible import interruptible
 from matfac._truncated import Truncated, truncated_svd
 
 # Least row weight, as a share of the largest: a row of weight 0 still gets its best fit.
@@ -36,9 +36,10 @@ class Metric:
             scaled *= self.row[:, None]
         if self.column is not None:
             scaled *= self.column
-        if self.root is not None:
-            scaled = scaled @ self.root
-        return scaled
+        root = self.root
+        if root is None:
+            return scaled
+        return interruptible(scaled.size * len(root), lambda: scaled @ root)
 
     def factors(
         self, W: Floats, rank: int, *, randomized: bool = False, seed: int = 0
@@ -57,10 +58,10 @@ class Metric:
         left, onto = found.left, found.left
         if self.row is not None:
             left, onto = left / self.row[:, None], onto * self.row[:, None]
-        return (
-            (left * root).astype(W.dtype),
-            ((onto / root).T @ W.astype(np.float64)).astype(W.dtype),
+        right = interruptible(
+            W.size * len(root), lambda: ((onto / root).T @ W.astype(np.float64)).astype(W.dtype)
         )
+        return (left * root).astype(W.dtype), right
 
 
 def row_root(weights: Any, m: int) -> NDArray[np.float64]:
@@ -107,9 +108,12 @@ def root_of_inputs(inputs: Any, n: int) -> NDArray[np.float64]:
             f"inputs must have shape (n_inputs, {n}), the rows that W is applied to: {array.shape}"
         )
     ridge = _ridge(float(np.mean(array**2)) * len(array))
-    stacked = np.concatenate((array, ridge * np.eye(n)))
-    upper = scipy.linalg.qr(stacked, mode="r", overwrite_a=True, check_finite=False)[0][:n]
-    return np.asarray(upper.T, dtype=np.float64)
+
+    def root() -> NDArray[np.float64]:
+        stacked = np.concatenate((array, ridge * np.eye(n)))
+        return np.asarray(np.linalg.qr(stacked, mode="r")).T
+
+    return interruptible(float(array.size + n * n) * n, root)
 
 
 def root_of_covariance(covariance: Any, n: int) -> NDArray[np.float64]:
@@ -120,7 +124,7 @@ def root_of_covariance(covariance: Any, n: int) -> NDArray[np.float64]:
     size = float(np.abs(array).max())
     if np.abs(array - array.T).max() > 1e-5 * size:
         raise ValueError("input_cov must be symmetric: give X.T @ X of the inputs X")
-    values, vectors = scipy.linalg.eigh((array + array.T) / 2)
+    values, vectors = interruptible(float(n) ** 3, lambda: np.linalg.eigh((array + array.T) / 2))
     if values[0] < -1e-5 * max(values[-1], 0.0):
         raise ValueError(
             f"input_cov must be positive semi-definite, got the eigenvalue {values[0]:g}: give "

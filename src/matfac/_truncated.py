@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
+from matfac import _engine
 from matfac._engine import Floats
+from matfac._interruptible import interruptible
 
 OVERSAMPLING = 10
 POWER_ITERATIONS = 4
@@ -28,9 +29,9 @@ class Truncated(NamedTuple):
 
 def spectrum(matrix: Floats) -> NDArray[np.float64]:
     """All singular values, largest first."""
-    values = scipy.linalg.eigvalsh(_gram(matrix), check_finite=False)[::-1]
+    values = interruptible(_cost(matrix), lambda: np.linalg.eigvalsh(_gram(matrix)))[::-1]
     # What the Gram cannot resolve is at most 1e-8 of the largest: noise, and never negative.
-    return np.sqrt(np.maximum(values, 0.0))
+    return np.asarray(np.sqrt(np.maximum(values, 0.0)), np.float64)
 
 
 def truncated_svd(
@@ -41,12 +42,21 @@ def truncated_svd(
     Exact: eigenvectors of the shorter side's Gram in float64 (several times faster than an SVD);
     where that cannot resolve the rest beyond the rank, SciPy's SVD. Randomised: Halko, Martinsson
     and Tropp 2011, with power iterations.
+
+    NumPy's routines where SciPy's are as good: these hold Python's lock, and Ctrl-C with it.
     """
-    if randomized:
-        found = _randomized(matrix, rank, np.random.default_rng(seed))
-    else:
-        found = _by_gram(matrix, rank) or _by_svd(matrix, rank)
-    return _signed(found)
+
+    def found() -> Truncated:
+        if randomized:
+            return _randomized(matrix, rank, np.random.default_rng(seed))
+        return _by_gram(matrix, rank) or _by_svd(matrix, rank)
+
+    return _signed(interruptible(_cost(matrix), found))
+
+
+def _cost(matrix: Floats) -> float:
+    """Multiplications of the shorter side's Gram, about."""
+    return float(matrix.size * min(matrix.shape))
 
 
 def _gram(matrix: Floats) -> NDArray[np.float64]:
@@ -67,14 +77,10 @@ def _by_gram(matrix: Floats, rank: int) -> Truncated | None:
     gram = _gram(matrix)
     energy = float(np.trace(gram))
     # Divide and conquer gives all eigenvectors for the price of about an eighth of them by MRRR.
-    few = None if 8 * rank > side else (side - rank, side - 1)
-    values, vectors = scipy.linalg.eigh(
-        gram,
-        subset_by_index=few,
-        driver="evd" if few is None else "evr",
-        check_finite=False,
-        overwrite_a=True,
-    )
+    if 8 * rank > side:
+        values, vectors = np.linalg.eigh(gram)
+    else:
+        values, vectors = _engine.leading_eigen(gram, rank)
     values = values[: -rank - 1 : -1]
     vectors = vectors[:, : -rank - 1 : -1].astype(matrix.dtype)
     if not energy - values.sum() > _GRAM_RESOLVES * energy or values[-1] <= 0:
@@ -87,7 +93,7 @@ def _by_gram(matrix: Floats, rank: int) -> Truncated | None:
 
 
 def _by_svd(matrix: Floats, rank: int) -> Truncated:
-    left, singular, right = scipy.linalg.svd(matrix, full_matrices=False, check_finite=False)
+    left, singular, right = np.linalg.svd(matrix, full_matrices=False)
     return Truncated(left[:, :rank], singular[:rank].astype(np.float64), right[:rank])
 
 
@@ -97,15 +103,12 @@ def _randomized(matrix: Floats, rank: int, generator: np.random.Generator) -> Tr
     for _ in range(POWER_ITERATIONS):
         sample = matrix @ _basis(matrix.T @ _basis(sample))
     basis = _basis(sample)
-    left, singular, right = scipy.linalg.svd(
-        basis.T @ matrix, full_matrices=False, check_finite=False
-    )
+    left, singular, right = np.linalg.svd(basis.T @ matrix, full_matrices=False)
     return Truncated(basis @ left[:, :rank], singular[:rank].astype(np.float64), right[:rank])
 
 
 def _basis(sample: Floats) -> Floats:
-    basis: Floats = scipy.linalg.qr(sample, mode="economic", check_finite=False)[0]
-    return basis
+    return np.linalg.qr(sample)[0]
 
 
 def _signed(found: Truncated) -> Truncated:

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -59,9 +59,9 @@ class LayerReport:
     relative_error: float
     parameters_before: int
     parameters_after: int
-    ranks: list[int]
-    relative_errors: list[float]
-    singular_values: list[float]
+    ranks: list[int] = field(repr=False)
+    relative_errors: list[float] = field(repr=False)
+    singular_values: list[float] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -140,14 +140,14 @@ def compress_model(
     Returns
     -------
     ModelReport
-        Ranks, errors, sizes and curves, by tensor; tensors that are kept say why: not a matrix, a
-        dtype that is unknown or not floating, not finite, skipped, or worth its parameters.
+        Ranks, errors, sizes and curves, by tensor; tensors that are kept say why: skipped, no
+        matrix, not of F64, F32, F16 or BF16, not finite, or worth its parameters.
 
     Raises
     ------
     ValueError
-        For a truncated or damaged file, a budget below rank 1 everywhere, statistics that fit no
-        matrix, or a target that is the source.
+        For a truncated or damaged file, an unknown dtype that is not skipped, a budget below rank 1
+        everywhere, statistics that fit no matrix, or a target that is the source.
 
     Examples
     --------
@@ -172,7 +172,7 @@ def compress_model(
     weights = _Statistics(statistics, file)
     show = sys.stderr.isatty() if verbose is None else verbose
     tensors = sorted(file.tensors.values(), key=lambda tensor: -BITS.get(tensor.code, 0))
-    kept = {tensor.name: _reason(tensor, skip) for tensor in tensors}
+    kept = {tensor.name: _reason(tensor, skip, source) for tensor in tensors}
     with Bar(total=2 * sum(not why for why in kept.values()), disable=not show) as bar:
         layers = list(_layers(file, tensors, kept, weights, bar))
         ranks = _ranks(tensors, layers, budget)
@@ -190,16 +190,19 @@ def compress_model(
     return report
 
 
-def _reason(tensor: Tensor, skip: Sequence[str]) -> str:
+def _reason(tensor: Tensor, skip: Sequence[str], source: str | os.PathLike[str]) -> str:
     """Why a tensor is kept, by its description; empty for a candidate."""
+    if any(fnmatchcase(tensor.name, pattern) for pattern in skip):
+        return "skipped"
     if tensor.code not in BITS:
-        return f"unknown dtype {tensor.code}"
+        raise ValueError(
+            f"{source}: its tensor {tensor.name!r} has the unknown dtype {tensor.code!r}: name it "
+            "in skip to keep it as it is"
+        )
     if tensor.code not in FLOATS:
         return f"dtype {tensor.code}"
     if len(tensor.shape) != 2:
         return f"{len(tensor.shape)} dimensions"
-    if any(fnmatchcase(tensor.name, pattern) for pattern in skip):
-        return "skipped"
     m, n = tensor.shape
     if min(m, n) < 2 or (m * n - 1) // (m + n) < 1:
         return "no rank makes it smaller"

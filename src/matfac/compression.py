@@ -12,6 +12,7 @@ from matfac import _engine, _metric
 from matfac._cells import Cells, check_cell_weights
 from matfac._dense_als import DenseAls, Start
 from matfac._engine import Floats
+from matfac._interruptible import interruptible
 from matfac._metric import Metric
 from matfac._truncated import spectrum
 from matfac._validation import check_choice, check_integer, check_real, check_threads, seed_of
@@ -285,7 +286,7 @@ def _rank(
 
 def errors(matrix: Floats, A: Floats, B: Floats, metric: Metric) -> tuple[float, float]:
     """The metric's norms of ``matrix - A @ B`` and of the matrix."""
-    left = metric.scaled(matrix - A @ B)
+    left = metric.scaled(interruptible(A.size * B.shape[1], lambda: matrix - A @ B))
     return float(np.linalg.norm(left)), float(np.linalg.norm(metric.scaled(matrix)))
 
 

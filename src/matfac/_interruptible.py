@@ -1,0 +1,42 @@
+"""Long calls into LAPACK, which see no signals: Ctrl-C does not wait for them."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_LONG = 1e8  # multiplications: a tenth of a second or less
+_LOOK = 0.1  # seconds between looks for Ctrl-C where waiting does not see it by itself
+
+
+def interruptible(multiplications: float, work: Callable[[], T]) -> T:
+    """Return ``work()``, which must let other threads run and change nothing that is shared.
+
+    On Ctrl-C the call is left to itself: it ends in its own time, and what it found is dropped.
+    Only the main thread gets Ctrl-C, and short calls are not worth a thread.
+    """
+    if multiplications < _LONG or threading.current_thread() is not threading.main_thread():
+        return work()
+    found: list[T] = []
+    failed: list[BaseException] = []
+    done = threading.Event()
+
+    def run() -> None:
+        try:
+            found.append(work())
+        except BaseException as error:  # raised again where it was called
+            failed.append(error)
+        finally:
+            done.set()
+
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(run,), name="matfac-lapack", daemon=True).start()
+    while not done.wait(_LOOK):
+        pass
+    if failed:
+        raise failed[0]
+    return found[0]
