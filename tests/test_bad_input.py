@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from sklearn.exceptions import NotFittedError
 
 from conftest import random_ratings
-from matfac import ExplicitMF, ImplicitMF
+from matfac import ExplicitMF, ImplicitMF, Interactions, load
 
 X = random_ratings(30, 20, 0.3, seed=1)
 
@@ -82,6 +82,22 @@ def test_parameters_of_one_class(model: Any, message: str) -> None:
 def test_matrices(cls: Any, matrix: Any, message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
         cls().fit(matrix)
+
+
+def test_lists_of_any_length_but_not_of_billions() -> None:
+    model = ImplicitMF(n_factors=2, n_iter=1).fit(X)
+    items, scores = model.recommend([0], k=1000)
+    assert items.shape == scores.shape == (1, 1000)
+    for call in (model.recommend, model.similar_items):
+        with pytest.raises(ValueError, match="k must be at most 1000000, got 2147483648"):
+            call([0], k=2**31)
+
+
+def test_a_number_is_no_path() -> None:
+    with pytest.raises(TypeError, match="path must be a path, got 1 of type int"):
+        load(1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="path must be a path, got 1 of type int"):
+        Interactions.read(1)  # type: ignore[arg-type]
 
 
 def test_negative_confidence() -> None:

@@ -198,9 +198,14 @@ class FitMixin:
         before = dict(vars(self))
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             if vars(self).get("user_factors_") is before.get("user_factors_"):
                 self.__dict__ = before
+            if isinstance(error, MemoryError):
+                raise MemoryError(
+                    f"{type(self).__name__}(n_factors={self.n_factors}) takes more memory than "
+                    "there is: lower n_factors; estimate_memory tells what a fit takes"
+                ) from error
             raise
 
     def _fit_from(self, X: Any, start: Any) -> None:

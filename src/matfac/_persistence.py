@@ -10,6 +10,7 @@ import numpy as np
 from matfac import model_io
 from matfac._derived import freeze
 from matfac._ids import IdIndex
+from matfac._validation import check_path
 
 if TYPE_CHECKING:
     from matfac._model import FactorModel
@@ -46,7 +47,7 @@ def save(model: FactorModel, path: str | os.PathLike[str], *, with_seen: bool) -
         "history": model.history_,
         "rating_range": getattr(model, "rating_range_", None),  # ExplicitMF has one
     }
-    model_io.write(path, arrays, meta)
+    model_io.write(check_path("path", path), arrays, meta)
 
 
 def plain_params(model: Any) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def load(path: str | os.PathLike[str]) -> FactorModel:
     from matfac.implicit import ImplicitMF
     from matfac.ranking import RankingMF
 
-    arrays, meta = model_io.read(path)
+    arrays, meta = model_io.read(check_path("path", path))
     classes: dict[str, type[FactorModel]] = {
         c.__name__: c for c in (ExplicitMF, ImplicitMF, RankingMF)
     }

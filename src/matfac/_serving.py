@@ -18,7 +18,7 @@ from matfac._known import KnownRows
 from matfac._ratings import Pattern, Ratings
 from matfac._validation import (
     check_choice,
-    check_integer,
+    check_length,
     check_threads,
 )
 from matfac.interactions import Interactions
@@ -195,7 +195,8 @@ class Serving(KnownRows):
         self, side: str, which: ArrayLike | None, k: int, X: Any, vectors: Any, rules: _Rules
     ) -> tuple[NDArray[Any], Floats]:
         """Return lists of the other side's rows for known, new or raw rows of this side."""
-        k = check_integer("k", k, minimum=1)
+        others = self.item_factors_ if side == "users" else self.user_factors_
+        k = check_length(k, len(others))
         given = [
             name
             for name, value in ((side, which), ("X", X), ("vectors", vectors))
@@ -304,7 +305,7 @@ class Serving(KnownRows):
     def _similar(
         self, factors: Floats, which: ArrayLike, k: int, metric: str, side: str
     ) -> tuple[NDArray[Any], Floats]:
-        k = check_integer("k", k, minimum=1)
+        k = check_length(k, len(factors))
         if check_choice("metric", metric, ("cosine", "inner")) == "cosine":
             norms = np.linalg.norm(factors, axis=1, keepdims=True)
             factors = factors / np.where(norms > 0, norms, 1)

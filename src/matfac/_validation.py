@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -20,6 +21,9 @@ from matfac._values import RANGE, cast, check_values
 MAX_ROWS = 2**31 - 1
 
 
+_LONGEST = 1_000_000  # places of a list that a small catalogue may be asked for
+
+
 def check_integer(name: str, value: Any, *, minimum: int) -> int:
     """Return `value` as an int, or raise naming the argument."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
@@ -27,6 +31,24 @@ def check_integer(name: str, value: Any, *, minimum: int) -> int:
     if value < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {value}")
     return int(value)
+
+
+def check_length(k: Any, n_candidates: int) -> int:
+    """Return the length of lists as an int: past the candidates, places are padding."""
+    length = check_integer("k", k, minimum=1)
+    if length > max(n_candidates, _LONGEST):
+        raise ValueError(
+            f"k must be at most {max(n_candidates, _LONGEST)}, got {length}: there are "
+            f"{n_candidates} to choose from"
+        )
+    return length
+
+
+def check_path(name: str, value: Any) -> str | os.PathLike[str]:
+    """Return `value` as it is if it is a path, not an open file's number."""
+    if isinstance(value, str | os.PathLike):
+        return value
+    raise TypeError(f"{name} must be a path, got {value!r} of type {type(value).__name__}")
 
 
 def check_real(

@@ -13,6 +13,7 @@ from matfac._assemble import assemble, canonical, check_numbers, check_rule, che
 from matfac._frames import Columns, read_frame, read_parquet
 from matfac._ids import IdIndex, factorize
 from matfac._readers import read_text
+from matfac._validation import check_path
 
 TEXT = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data")
 
@@ -310,15 +311,14 @@ class Interactions:
         >>> Interactions.read("plays.dat", value=None, timestamp=2)
         Interactions(1 users x 2 items, 2 entries, float32, with timestamps)
         """
-        name = os.fspath(path).lower()
+        name = os.fspath(check_path("path", path)).lower()
         if name.endswith((".parquet", ".pq")):
             return cls.from_parquet(path, **columns)
         if name.removesuffix(".gz").endswith(TEXT):
             return cls.from_csv(path, **columns)
-        raise ValueError(
-            f"cannot tell what {os.fspath(path)!r} holds: give a file ending in .parquet or "
-            f"{', '.join(TEXT)} (with or without .gz), or call from_csv or from_parquet"
-        )
+        endings = f".parquet or {', '.join(TEXT)} (with or without .gz)"
+        say = f"give a file ending in {endings}, or call from_csv or from_parquet"
+        raise ValueError(f"cannot tell what {os.fspath(path)!r} holds: {say}")
 
     @property
     def user_ids(self) -> NDArray[Any]:
