@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
-from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from matfac._evaluate import aligned, side_of
@@ -182,8 +179,13 @@ def _unobserved(
 def _fit_curve(method: str, scores: Floats, label: NDArray[np.bool_], weight: Floats) -> Any:
     """Return a function from scores to probabilities."""
     if method == "isotonic":
+        from sklearn.isotonic import IsotonicRegression
+
         isotonic = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
         return isotonic.fit(scores, label.astype(np.float64), sample_weight=weight).predict
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
     scaler = StandardScaler().fit(scores[:, None], sample_weight=weight)
     regression = LogisticRegression(C=1e6)  # no shrinkage that could be told from none
     regression.fit(scaler.transform(scores[:, None]), label, sample_weight=weight / weight.mean())
