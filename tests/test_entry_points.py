@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,14 @@ ENTRIES: dict[str, tuple[Call, dict[str, Any]]] = {
     "user_vectors": (lambda users: embeddings.user_vectors(explicit, users), {"users": [0]}),
     "load": (matfac.load, {"path": "none"}),
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Checkpoints are written where a value says."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("cwd"))
+        yield
 
 
 @pytest.mark.parametrize("name", ENTRIES)
