@@ -28,6 +28,7 @@ tail -n 1 "$folder/python.txt"
 echo "=== C++"
 # A row's address is taken billions of times, which gcovr would take for a fault of gcov.
 gcovr --root . --filter cpp/ --merge-mode-functions=merge-use-line-min --merge-lines \
-    --gcov-ignore-parse-errors=suspicious_hits.warn_once_per_file --txt "$folder/cpp.txt" --fail-under-line 90 build || status=1
+    --gcov-ignore-parse-errors=suspicious_hits.warn_once_per_file \
+    --txt "$folder/cpp.txt" --fail-under-line 90 build || status=1
 tail -n 3 "$folder/cpp.txt"
 exit "$status"

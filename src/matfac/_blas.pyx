@@ -1,5 +1,5 @@
 # cython: language_level=3, freethreading_compatible=True
-"""SciPy's BLAS and LAPACK routines as a table of C function pointers for the core.
+"""SciPy's BLAS and LAPACK routines: a table of C function pointers for the core, and one for Python.
 
 The types of the routines are checked when this file is compiled (no pointer casts) and again when it is
 imported (SciPy's signature strings). A SciPy whose BLAS takes other integers makes the import fail, and the

@@ -40,10 +40,10 @@ def truncated_svd(
     """The ``rank`` leading singular triplets of an m x n matrix.
 
     Exact: eigenvectors of the shorter side's Gram in float64 (several times faster than an SVD);
-    where that cannot resolve the rest beyond the rank, SciPy's SVD. Randomised: Halko, Martinsson
+    where that cannot resolve the rest beyond the rank, an SVD. Randomised: Halko, Martinsson
     and Tropp 2011, with power iterations.
 
-    NumPy's routines where SciPy's are as good: these hold Python's lock, and Ctrl-C with it.
+    The routines are NumPy's: SciPy's hold Python's lock, and Ctrl-C with it.
     """
 
     def found() -> Truncated:

@@ -19,8 +19,6 @@ from matfac._ratings import Pattern, Ratings
 from matfac._values import RANGE, cast, check_values
 
 MAX_ROWS = 2**31 - 1
-
-
 _LONGEST = 1_000_000  # places of a list that a small catalogue may be asked for
 
 
