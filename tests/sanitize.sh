@@ -4,7 +4,7 @@
 #   tests/sanitize.sh address | thread [PYTEST ARGUMENT]...
 # address  g++'s AddressSanitizer, UndefinedBehaviorSanitizer and LeakSanitizer. CPython and other
 #          packages leave memory behind at exit: a leak counts where the core is on its stack.
-# thread   clang 19, libomp and Archer under ThreadSanitizer; cpp/tsan.supp names the Hogwild kernels.
+# thread   clang 19, libomp and Archer under ThreadSanitizer; cpp/tsan.supp names the Hogwild kernel.
 # MATFAC_ISAS="baseline avx2 avx512" (the default) are the instruction sets that this processor has.
 # The default tests run every part of the core; the others are of Python, documents, plots, installs.
 # build/sanitize/MODE holds the copy that is built, and the reports.

@@ -75,8 +75,8 @@ def test_parameters_of_one_class(model: Any, message: str) -> None:
         (with_value(np.inf), r"X contains infinity: X\[\d+, \d+\] = inf"),
         (np.array([[1.0, np.inf], [1.0, 2.0]]), "infinity"),
         (sp.csr_array(np.array([[1 + 2j, 0]])), "[Cc]omplex|real numbers"),
-        ([["a", "b"]], "could not convert|numeric"),
-        ("ratings.csv", "Expected 2D array|could not convert|array"),
+        ([["a", "b"]], r"X must be a matrix of real numbers, got list; tables of ids .* could not convert"),
+        ("ratings.csv", r"got str; tables of ids and values go through matfac.Interactions"),
     ],
 )
 def test_matrices(cls: Any, matrix: Any, message: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from sklearn.utils.validation import validate_data
 
 from matfac._engine import Floats
 from matfac._ratings import Ratings
+from matfac._validation import check_dense
 from matfac._values import RANGE
 
 # From this share of known cells on, the core gets zero weights too: it solves full rows together.
@@ -47,14 +48,7 @@ class Cells:
 
 def check_cells(estimator: BaseEstimator, X: Any, weights: Any, *, reset: bool) -> Cells:
     """Turn a dense matrix whose NaN are missing, and weights of its cells, into `Cells`."""
-    dense = validate_data(
-        estimator,
-        X,
-        dtype=[np.float64, np.float32],
-        order="C",
-        reset=reset,
-        ensure_all_finite="allow-nan",
-    )
+    dense = check_dense(partial(validate_data, estimator, reset=reset), X, "X", order="C")
     _check_scale(dense, fitting=reset)
     unknown = np.isnan(dense)
     holes = bool(unknown.any())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -133,7 +133,7 @@ def check_matrix(
             accept_large_sparse=True,
         )
         return _from_sparse(checked, dtype, implicit, name, argument)
-    dense = check(X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
+    dense = check_dense(check, X, argument)
     known = ~np.isnan(dense)
     if implicit:
         known &= dense != 0
@@ -143,6 +143,21 @@ def check_matrix(
     ratings = Ratings(dense.shape, indptr, columns.astype(np.int32), cast(given, dtype))
     check_values(ratings, given, implicit, name, argument)
     return ratings
+
+
+def check_dense(check: Callable[..., Any], X: Any, argument: str, **kwargs: Any) -> Any:
+    """Return a dense matrix that scikit-learn's `check` takes: floats, NaN where missing."""
+    try:
+        return check(X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", **kwargs)
+    except (TypeError, ValueError) as error:
+        found = type(X).__name__
+        if hasattr(X, "shape") and hasattr(X, "dtype"):
+            found += f" of shape {X.shape} and dtype {X.dtype}"
+        ids = "; tables of ids and values go through matfac.Interactions"
+        raise type(error)(
+            f"{argument} must be a matrix of real numbers, got {found}"
+            f"{ids if 'string' in str(error) else ''}: {error}"
+        ) from error
 
 
 def _check_width(estimator: BaseEstimator, X: Any, argument: str) -> None:

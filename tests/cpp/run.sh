@@ -3,7 +3,7 @@
 #   run.sh [plain | asan | tsan | clang | nehalem | aarch64]...     (default: plain asan)
 # plain    g++, warnings are errors, every instruction set of this processor
 # asan     the same under AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer
-# tsan     clang, libomp and Archer under ThreadSanitizer; tsan.supp names the Hogwild kernels
+# tsan     clang, libomp and Archer under ThreadSanitizer; tsan.supp names the Hogwild kernel
 # clang    clang, warnings are errors
 # nehalem  plain's program on an emulated x86-64 processor without AVX (qemu-user)
 # aarch64  cross-compiled, on an emulated Arm processor (qemu-user)

@@ -295,11 +295,11 @@ struct Walker {
 
 constexpr int kEntriesAhead = 4, kRunsAhead = 4;
 
-// HOGWILD. As sgd_block_of: plain loads and stores of rows that other threads may be at. Draws and
+// HOGWILD, as in sgd.inl: plain loads and stores of rows that other threads may be at. Draws and
 // the walk depend on nothing that races.
 template <class T, int NV>
-PairwiseResult pairwise_block_of(const PairwiseBlock& block, const PairwiseModel<T>& model,
-                                 T* reals, std::int32_t* indices) {
+PairwiseResult hogwild_block(const PairwiseBlock& block, const PairwiseModel<T>& model,
+                             T* reals, std::int32_t* indices) {
     const std::int64_t k = model.sgd.users.stride;
     const bool searching = model.loss == PairwiseLoss::warp;
     Walker<T, NV> walker{model, {}, {}, {}};
@@ -386,11 +386,11 @@ template <class T>
 PairwiseResult pairwise_block(const PairwiseBlock& block, const PairwiseModel<T>& model, T* reals,
                               std::int32_t* indices) {
     switch (model.sgd.users.stride / W<T>) {
-        case 1: return pairwise_block_of<T, 1>(block, model, reals, indices);
-        case 2: return pairwise_block_of<T, 2>(block, model, reals, indices);
-        case 3: return pairwise_block_of<T, 3>(block, model, reals, indices);
-        case 4: return pairwise_block_of<T, 4>(block, model, reals, indices);
-        case kRegisters: return pairwise_block_of<T, kRegisters>(block, model, reals, indices);
-        default: return pairwise_block_of<T, 0>(block, model, reals, indices);
+        case 1: return hogwild_block<T, 1>(block, model, reals, indices);
+        case 2: return hogwild_block<T, 2>(block, model, reals, indices);
+        case 3: return hogwild_block<T, 3>(block, model, reals, indices);
+        case 4: return hogwild_block<T, 4>(block, model, reals, indices);
+        case kRegisters: return hogwild_block<T, kRegisters>(block, model, reals, indices);
+        default: return hogwild_block<T, 0>(block, model, reals, indices);
     }
 }

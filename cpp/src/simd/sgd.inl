@@ -73,7 +73,7 @@ private:
 // HOGWILD. Other threads may be at the same rows: their plain loads and stores race with these by
 // design (Niu et al. 2011). Nothing else in the core races, and nothing here is read for control flow.
 template <class T, int NV, bool CLIP = false>
-double sgd_block_of(const SgdBlock<T>& block, const SgdModel<T>& model) {
+double hogwild_block(const SgdBlock<T>& block, const SgdModel<T>& model) {
     const std::int64_t k = model.users.stride;
     double loss = 0;
     for (std::int64_t visited = 0; visited < block.n_runs; ++visited) {
@@ -121,16 +121,16 @@ double sgd_block_of(const SgdBlock<T>& block, const SgdModel<T>& model) {
 
 template <class T>
 double sgd_block(const SgdBlock<T>& block, const SgdModel<T>& model) {
-    if (model.nonnegative) return sgd_block_of<T, 0, true>(block, model);
+    if (model.nonnegative) return hogwild_block<T, 0, true>(block, model);
     switch (model.users.stride / W<T>) {
-        case 1: return sgd_block_of<T, 1>(block, model);
-        case 2: return sgd_block_of<T, 2>(block, model);
-        case 3: return sgd_block_of<T, 3>(block, model);
-        case 4: return sgd_block_of<T, 4>(block, model);
-        case 5: return sgd_block_of<T, 5>(block, model);
-        case 6: return sgd_block_of<T, 6>(block, model);
-        case 7: return sgd_block_of<T, 7>(block, model);
-        case kRegisters: return sgd_block_of<T, kRegisters>(block, model);
-        default: return sgd_block_of<T, 0>(block, model);
+        case 1: return hogwild_block<T, 1>(block, model);
+        case 2: return hogwild_block<T, 2>(block, model);
+        case 3: return hogwild_block<T, 3>(block, model);
+        case 4: return hogwild_block<T, 4>(block, model);
+        case 5: return hogwild_block<T, 5>(block, model);
+        case 6: return hogwild_block<T, 6>(block, model);
+        case 7: return hogwild_block<T, 7>(block, model);
+        case kRegisters: return hogwild_block<T, kRegisters>(block, model);
+        default: return hogwild_block<T, 0>(block, model);
     }
 }
