@@ -75,13 +75,25 @@ def test_parameters_of_one_class(model: Any, message: str) -> None:
         (with_value(np.inf), r"X contains infinity: X\[\d+, \d+\] = inf"),
         (np.array([[1.0, np.inf], [1.0, 2.0]]), "infinity"),
         (sp.csr_array(np.array([[1 + 2j, 0]])), "[Cc]omplex|real numbers"),
-        ([["a", "b"]], r"X must be a matrix of real numbers, got list; tables of ids .* could not convert"),
-        ("ratings.csv", r"got str; tables of ids and values go through matfac.Interactions"),
+        ([["a", "b"]], "X must be a matrix of real numbers, got list; tables of ids .* convert"),
+        ("ratings.csv", "got str; tables of ids and values go through matfac.Interactions"),
     ],
 )
 def test_matrices(cls: Any, matrix: Any, message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
         cls().fit(matrix)
+
+
+@pytest.mark.parametrize("frame", ["pandas", "polars"])
+@pytest.mark.parametrize("column", ["user", "user_id", "userId", "USERS"])
+def test_a_table_of_events_is_no_matrix(frame: str, column: str) -> None:
+    columns = {column: [1, 1, 2], "item": [1, 2, 3], "rating": [5.0, 3.0, 1.0]}
+    table = pytest.importorskip(frame).DataFrame(columns)
+    message = rf"X has a column '{column}'.*Interactions.from_frame\(X, user='{column}', item"
+    with pytest.raises(ValueError, match=message):
+        ExplicitMF().fit(table)
+    events = Interactions.from_frame(table, user=column, value="rating")
+    assert ExplicitMF(n_factors=2).fit(events).n_features_in_ == 3
 
 
 def test_lists_of_any_length_but_not_of_billions() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import os
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ from matfac._values import RANGE, cast, check_values
 
 MAX_ROWS = 2**31 - 1
 _LONGEST = 1_000_000  # places of a list that a small catalogue may be asked for
+_USERS = re.compile(r"users?([ _.-]?ids?)?", re.IGNORECASE)
 
 
 def check_integer(name: str, value: Any, *, minimum: int) -> int:
@@ -133,6 +135,7 @@ def check_matrix(
             accept_large_sparse=True,
         )
         return _from_sparse(checked, dtype, implicit, name, argument)
+    _check_no_table(X, argument)
     dense = check_dense(check, X, argument)
     known = ~np.isnan(dense)
     if implicit:
@@ -143,6 +146,17 @@ def check_matrix(
     ratings = Ratings(dense.shape, indptr, columns.astype(np.int32), cast(given, dtype))
     check_values(ratings, given, implicit, name, argument)
     return ratings
+
+
+def _check_no_table(X: Any, argument: str) -> None:
+    """Refuse a frame with a column of users: ids would be taken for ratings."""
+    for column in getattr(X, "columns", ()):
+        if isinstance(column, str) and _USERS.fullmatch(column):
+            raise ValueError(
+                f"{argument} has a column {column!r}, but must be a matrix, users x items, with a "
+                f"column for each item: make a table of events matfac.Interactions.from_frame("
+                f"{argument}, user={column!r}, item=..., value=...), or drop the column"
+            )
 
 
 def check_dense(check: Callable[..., Any], X: Any, argument: str, **kwargs: Any) -> Any:
