@@ -68,8 +68,12 @@ class Ratings:
     def variance(self) -> float:
         """The variance of the values, a piece at a time: no copy of them is made."""
         mean = self.values.mean(dtype=np.float64)
-        pieces = (self.values[at : at + PIECE] - mean for at in range(0, self.nnz, PIECE))
-        return sum(float(np.square(piece).sum(dtype=np.float64)) for piece in pieces) / self.nnz
+        squares = 0.0
+        for at in range(0, self.nnz, PIECE):
+            # NumPy 1 would stay with float32, whose squares vanish.
+            differences = np.subtract(self.values[at : at + PIECE], mean, dtype=np.float64)
+            squares += float(np.square(differences, out=differences).sum())
+        return squares / self.nnz
 
     @property
     def column_sums(self) -> Floats:
