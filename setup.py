@@ -111,7 +111,7 @@ def base_flags(env: Mapping[str, str], *, msvc: bool) -> Flags:
         flags += Flags(("-march=native",), macros=(("MATFAC_NATIVE", "1"),))
     if sanitizers:
         chosen = f"-fsanitize={sanitizers}"
-        flags += Flags((chosen, "-O1", "-g", "-fno-omit-frame-pointer"), (chosen,))
+        flags += Flags((chosen, "-O1", "-g1", "-fno-omit-frame-pointer"), (chosen,))
     if coverage:
         flags += Flags(("--coverage", "-O0", "-g", "-fprofile-update=atomic"), ("--coverage",))
     return flags
