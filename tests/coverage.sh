@@ -24,7 +24,7 @@ python -m coverage run -m pytest -q -p no:cacheprovider "${@:2}" || status=$?
 python -m coverage combine -q "$folder/python"
 echo "=== Python"
 python -m coverage report --skip-covered --show-missing >"$folder/python.txt" || status=1
-tail -n 1 "$folder/python.txt"
+grep TOTAL "$folder/python.txt"
 echo "=== C++"
 # A row's address is taken billions of times, which gcovr would take for a fault of gcov.
 gcovr --root . --filter cpp/ --merge-mode-functions=merge-use-line-min --merge-lines \

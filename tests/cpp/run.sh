@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the core and tests/cpp/core.cpp without Python, and runs them.
-#   run.sh [plain | asan | tsan | clang | nehalem | aarch64]...     (default: plain asan)
+#   run.sh [plain | asan | tsan | clang | nehalem | aarch64]...     (default: plain)
 # plain    g++, warnings are errors, every instruction set of this processor
 # asan     the same under AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer
 # tsan     clang, libomp and Archer under ThreadSanitizer; tsan.supp names the Hogwild kernel
@@ -44,13 +44,13 @@ for mode in "${@:-plain}"; do
         "$build/plain/core"
         ;;
     asan)
-        compile asan g++ -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
+        compile asan g++ -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined \
             -fno-sanitize-recover=all
         "$build/asan/core"
         ;;
     tsan)
         need_clang
-        compile tsan clang++-19 -O1 -g -fsanitize=thread
+        compile tsan clang++-19 -O1 -g1 -fsanitize=thread
         OMP_TOOL_LIBRARIES=/usr/lib/llvm-19/lib/libarcher.so \
             TSAN_OPTIONS="ignore_noninstrumented_modules=1 suppressions=$PWD/tests/cpp/tsan.supp" \
             "$build/tsan/core"
