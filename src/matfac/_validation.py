@@ -164,11 +164,14 @@ def check_dense(check: Callable[..., Any], X: Any, argument: str, **kwargs: Any)
     try:
         return check(X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", **kwargs)
     except (TypeError, ValueError) as error:
+        if "feature names" in str(error):
+            raise
         found = type(X).__name__
         if hasattr(X, "shape") and hasattr(X, "dtype"):
             found += f" of shape {X.shape} and dtype {X.dtype}"
         ids = "; tables of ids and values go through matfac.Interactions"
-        raise type(error)(
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
             f"{argument} must be a matrix of real numbers, got {found}"
             f"{ids if 'string' in str(error) else ''}: {error}"
         ) from error
