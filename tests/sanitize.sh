@@ -5,7 +5,8 @@
 # address  g++'s AddressSanitizer, UndefinedBehaviorSanitizer and LeakSanitizer. CPython and other
 #          packages leave memory behind at exit: a leak counts where the core is on its stack.
 # thread   clang 19, libomp and Archer under ThreadSanitizer; cpp/tsan.supp names the Hogwild kernel.
-# MATFAC_ISAS="baseline avx2 avx512" (the default) are the instruction sets that this processor has.
+# MATFAC_ISAS="baseline avx2 avx512" (the default) are the instruction sets. On a processor without
+# AVX-512 its kernels are compiled for AVX2, with each vector in two registers: the same reads and writes.
 # Left out: what measures memory, which is the sanitizer's, and what builds. Under ThreadSanitizer also
 # forks, which it does not follow, and polars, whose allocator crashes there.
 # build/sanitize/MODE holds the copy that is built, and the reports.
@@ -21,6 +22,7 @@ rm -rf "$folder"/report* "$folder/src"
 cp -a setup.py pyproject.toml README.md LICENSE src cpp tests docs examples benchmarks "$folder"
 rm -f "$folder"/src/matfac/*.so
 cd "$folder"
+grep -q avx512vl /proc/cpuinfo || export CFLAGS="${CFLAGS-} -DMATFAC_AVX512_BY_AVX2 -Wno-psabi"
 case $mode in
 address)
     MATFAC_SANITIZE=address,undefined MATFAC_OPENMP=1 python setup.py -q build_ext --inplace

@@ -136,7 +136,15 @@ def test_export(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["fit", "{dir}/nothing.csv", "--out", "{dir}/m"], "nothing.csv"),
         (["fit", "{dir}/bad.csv", "--out", "{dir}/m"], "line 3"),
-        (["fit", "{dir}/ratings.csv", "--out", "{dir}/m", "--item-column", "film"], "film"),
+        (["fit", "{dir}/bad.csv", "--out", "{dir}/m"], "name the column by --value-column"),
+        (
+            ["fit", "{dir}/ratings.csv", "--out", "{dir}/m", "--item-column", "film"],
+            "give --item-column or --sep",
+        ),
+        (
+            ["fit", "{dir}/bad.csv", "--out", "{dir}/m", "--value-column", "9"],
+            "--value-column=9, but",
+        ),
         (["fit", "{dir}/ratings.csv", "--out", "{dir}/m", "--reg", "-1"], "reg must be"),
         (["fit", "{dir}/ratings.csv", "--out", "{dir}/m", "--alpha", "1"], "--implicit"),
         (["recommend", "{dir}/ratings.csv", "--user", "1"], "not a matfac model"),

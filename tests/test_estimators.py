@@ -117,6 +117,14 @@ def test_every_sparse_format_gives_the_same_model(to: str, kind: str, index: typ
     assert (before != X).nnz == 0
 
 
+def test_what_fills_up_blocks_is_no_rating() -> None:
+    X = RATINGS.tobsr((1, RATINGS.shape[1]))
+    assert X.nnz > RATINGS.nnz
+    model = ExplicitMF(n_factors=3, random_state=0).fit(X)
+    wanted = ExplicitMF(n_factors=3, random_state=0).fit(RATINGS)
+    np.testing.assert_array_equal(model.user_factors_, wanted.user_factors_)
+
+
 def test_dense_with_nan_equals_sparse() -> None:
     dense = RATINGS.toarray()
     dense[dense == 0] = np.nan

@@ -113,8 +113,9 @@ def check_matrix(
 ) -> Ratings:
     """Turn a users x items matrix into `Ratings`.
 
-    Sparse: the stored entries are the known ones. Dense: NaN is missing (and 0, where `implicit`).
-    Its width must be the estimator's, unless it is `reset` or `free`.
+    Sparse: the stored entries are the known ones (of BSR those that are not 0). Dense: NaN is
+    missing (and 0, where `implicit`). Its width must be the estimator's, unless it is `reset` or
+    `free`.
     """
     name = type(estimator).__name__
     if not (reset or free):
@@ -197,12 +198,22 @@ def _check_width(estimator: BaseEstimator, X: Any, argument: str) -> None:
     )
 
 
+def _as_csr(X: Any) -> Any:
+    """Return a sparse matrix as CSR; the zeros that fill up the blocks of BSR are no entries."""
+    if X.format == "csr":
+        return X
+    csr = sp.csr_array(X)
+    if X.format == "bsr":
+        csr.eliminate_zeros()
+    return csr
+
+
 def _from_sparse(X: Any, dtype: np.dtype[Any], implicit: bool, name: str, argument: str) -> Ratings:
     if X.dtype.kind not in "fiub":
         raise TypeError(f"{argument} must hold real numbers, got dtype {X.dtype}")
     if max(X.shape) > MAX_ROWS:
         raise ValueError(f"{argument} must have fewer than 2^31 rows and columns, got {X.shape}")
-    csr = sp.csr_array(X) if X.format != "csr" else X
+    csr = _as_csr(X)
     if not csr.has_canonical_format:
         csr = sp.csr_array(csr, copy=True)
         csr.sum_duplicates()
@@ -237,7 +248,7 @@ def check_sparse(X: Any, argument: str, shape: tuple[int, int] | None = None) ->
         raise ValueError(
             f"{argument} must have shape {shape}, users x items, got {given.shape}{turned}"
         )
-    csr: Any = sp.csr_array(given)
+    csr: Any = _as_csr(given)
     if not csr.has_canonical_format:
         csr = csr.copy()
         csr.sum_duplicates()

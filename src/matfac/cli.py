@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -141,7 +142,18 @@ def _read(args: argparse.Namespace) -> Interactions:
         options["value"] = None
     if args.sep is not None:
         options["sep"] = args.sep.encode().decode("unicode_escape")
-    return Interactions.read(args.file, **options)
+    try:
+        return Interactions.read(args.file, **options)
+    except ValueError as error:
+        raise ValueError(_as_options(str(error))) from error
+
+
+def _as_options(message: str) -> str:
+    """Return the message with options for the arguments of `Interactions.read`."""
+    message = message.replace("value=None", "--no-value")
+    message = re.sub(r"\b(user|item|value|timestamp)=", r"--\1-column=", message)
+    message = re.sub(r"\b(sep|duplicates)=", r"--\1=", message)
+    return re.sub(r"(--[a-z-]+)=(?=[ ,:;)]|$)", r"\1", message)
 
 
 def run_fit(args: argparse.Namespace) -> None:

@@ -28,9 +28,13 @@ bool isa_available(Isa isa) {
 #if defined(__x86_64__)
     switch (isa) {
         case Isa::avx512:
+#ifdef MATFAC_AVX512_BY_AVX2
+            return isa_available(Isa::avx2);
+#else
             return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                    __builtin_cpu_supports("fma");
+#endif
         case Isa::avx2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
         default: return true;
     }

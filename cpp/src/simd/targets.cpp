@@ -34,7 +34,13 @@ constexpr char kIsaName[] = "avx2";
 }  // namespace avx2
 MF_END
 
+// MATFAC_AVX512_BY_AVX2: the same reads and writes, each by two AVX2 registers, so that sanitizers can
+// follow these kernels on a processor without AVX-512.
+#ifdef MATFAC_AVX512_BY_AVX2
+MF_BEGIN("avx2,fma")
+#else
 MF_BEGIN("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")
+#endif
 namespace avx512 {
 constexpr int kBytes = 64;
 constexpr char kIsaName[] = "avx512";
