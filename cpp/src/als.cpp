@@ -143,7 +143,7 @@ private:
 
     std::size_t thread_elements() const {
         const std::int64_t k = s_.fixed.stride;
-        const std::int64_t cg = cg_scratch(k), gram = k * k + 4 * k + 16 + kTile * k;
+        const std::int64_t cg = cg_scratch(k), gram = k * k + 4 * k + 16 + kTile * kTileRow(k);
         const std::int64_t dual = dual_scratch(k, longest_dual());
         return static_cast<std::size_t>(2 * entry_capacity() + std::max({cg, gram, dual}));
     }
@@ -237,7 +237,8 @@ private:
                 reset(row);
                 continue;
             }
-            value += by_gram() ? solve_by_gram(row, thread) : solve_by_cg(row, thread);
+            const std::int64_t next = i + 1 < chunks_[chunk + 1] ? order_[i + 1] : row;
+            value += by_gram() ? solve_by_gram(row, next, thread) : solve_by_cg(row, thread);
             value += prior_constant(row);
             ridge += ridge_part(row);
         }
@@ -297,8 +298,9 @@ private:
     }
 
     // Adds entries [begin, end) to the Gram and moments that lie in `work`; returns the constant.
-    double add_gram(RowProblem<T>& p, std::int64_t begin, std::int64_t end, T* work,
-                    int thread) const {
+    // Those of row `next` are to follow.
+    double add_gram(RowProblem<T>& p, std::int64_t begin, std::int64_t end, std::int64_t next,
+                    T* work, int thread) const {
         const std::int64_t k = s_.fixed.stride;
         T *scratch = thread_scratch(thread), *moments = work + k * k;
         T* tile = scratch + 2 * entry_capacity() + k * k + 4 * k + 16;
@@ -306,6 +308,9 @@ private:
         for (std::int64_t b = begin; b < end && !control_.stopped(thread); b += kSegment) {
             constant += fill(p, b, std::min(end, b + kSegment), scratch,
                              scratch + entry_capacity(), curvature);
+            const bool last = end - b <= kSegment;
+            p.next = s_.ratings.indices + (last ? s_.ratings.indptr[next] : b + kSegment);
+            p.n_next = last ? s_.ratings.length(next) : end - b - kSegment;
             kernel_.row_gram(p, work, moments, tile);
         }
         return constant;
@@ -328,14 +333,14 @@ private:
     }
     std::int64_t longest_dual() const { return s_.fixed.stride / 2; }
 
-    double solve_by_gram(std::int64_t row, int thread) const {
+    double solve_by_gram(std::int64_t row, std::int64_t next, int thread) const {
         double value = 0;
         if (solve_by_dual(row, thread, value)) return value;
         T* work = thread_scratch(thread) + 2 * entry_capacity();
         begin_system(work);
         RowProblem<T> p = problem(row);
         const double constant =
-            add_gram(p, s_.ratings.indptr[row], s_.ratings.indptr[row + 1], work, thread);
+            add_gram(p, s_.ratings.indptr[row], s_.ratings.indptr[row + 1], next, work, thread);
         return constant + solve_system(row, work);
     }
 
@@ -350,7 +355,7 @@ private:
         for_chunks(s_.n_threads, pieces, control_, [&](std::int64_t piece, int thread) {
             RowProblem<T> p = problem(row);
             constants[piece] = add_gram(p, begin + n * piece / pieces,
-                                        begin + n * (piece + 1) / pieces,
+                                        begin + n * (piece + 1) / pieces, row,
                                         works.data() + piece * size, thread);
         });
         if (control_.stop) return;

@@ -29,12 +29,13 @@ std::vector<double> table_gram(TableView<const T> table, const T* weight, int n_
     const std::int64_t k = table.k, stride = table.stride;
     const std::int64_t pieces = gram_pieces(table.n_rows, stride, sizeof(T));
     Buffer<T> partial(static_cast<std::size_t>(pieces * stride * stride));
-    Buffer<T> scratch(static_cast<std::size_t>(std::max(1, n_threads) * kTile * stride));
+    const std::int64_t tile = kTile * kTileRow(stride);
+    Buffer<T> scratch(static_cast<std::size_t>(std::max(1, n_threads) * tile));
     for_chunks(n_threads, pieces, control, [&](std::int64_t piece, int thread) {
         kernel.table_gram(table, weight, table.n_rows * piece / pieces,
                           table.n_rows * (piece + 1) / pieces,
                           partial.data() + piece * stride * stride,
-                          scratch.data() + thread * kTile * stride);
+                          scratch.data() + thread * tile);
     });
     std::vector<double> gram(static_cast<std::size_t>(k * k), 0.0);
     for_chunks(n_threads, (k + kLanes - 1) / kLanes, control, [&](std::int64_t chunk, int) {

@@ -20,6 +20,8 @@ struct RowProblem {
     const T* c = nullptr;  // c and g go on with zeros up to a multiple of kLanes
     const T* g = nullptr;
     std::int64_t n = 0;
+    const std::int32_t* next = nullptr;  // row_gram: n_next rows of the table that come after, to be
+    std::int64_t n_next = 0;             // fetched meanwhile
     const T* shared = nullptr;  // eigenvalues, stride entries, or null: all zero
     T scale = 0;                // their weight in the problem
     T precondition_scale = 0;   // their weight in the preconditioner
@@ -118,7 +120,7 @@ struct KernelTable {
     // The same problem by normal equations and Cholesky, in two parts so that a giant row's
     // entries can be shared out: add its entries to `gram` (stride x stride, upper)
     // and `moments` (4 * stride + 16 elements: sum g y, sum c y, sums of g and c, work), then solve.
-    // scratch: kTile * stride elements for gram.
+    // scratch: kTile * kTileRow(stride) elements for gram.
     void (*row_gram)(const RowProblem<T>&, T* gram, T* moments, T* scratch);
     void (*row_solve)(const RowProblem<T>&, T* gram, T* moments, RowAnswer<T>&);
     // Or, for a row of fewer entries than factors, by the matrix of the entries' products. False,
@@ -175,6 +177,8 @@ struct KernelTable {
 };
 
 constexpr std::int64_t kTile = 64;  // rows gathered at a time
+// They lie this far apart: at a power of two they would share a few of the cache's sets.
+constexpr std::int64_t kTileRow(std::int64_t stride) { return stride + kLanes; }
 
 // Rows that conjugate gradient copies side by side for its later steps: what half an L2 cache holds.
 constexpr std::int64_t kCgTile(std::int64_t stride) { return (std::int64_t{1} << 17) / stride; }

@@ -48,23 +48,69 @@ void cholesky(T* a, T* inverse, std::int64_t n) {
     }
 }
 
-// Each of COUNT vectors b <- (U'U)^-1 b, together: one's wait is the other's work.
+// Each of COUNT vectors b <- (U'U)^-1 b, together: one's wait is the other's work. Rows of U are taken
+// a few at a time, so that b is read and written once for all of them.
 template <class T, int COUNT>
 void cholesky_solve(const T* u, const T* inverse, std::int64_t n, T* const* b) {
-    for (std::int64_t i = 0; i < n; ++i) {
-        V<T> z[COUNT];
-        for (int c = 0; c < COUNT; ++c) z[c] = splat<T>(b[c][i] *= inverse[i]);
-        for (std::int64_t j = i / W<T> * W<T>; j < n; j += W<T>) {
-            const V<T> row = load(u + i * n + j);
-            for (int c = 0; c < COUNT; ++c) store<T>(b[c] + j, load(b[c] + j) - z[c] * row);
+    constexpr int R = W<T> < 4 ? W<T> : 4;
+    for (std::int64_t i = 0; i < n; i += W<T>) {
+        V<T> v[COUNT];
+        for (int c = 0; c < COUNT; ++c) v[c] = load(b[c] + i);
+#pragma GCC unroll 16
+        for (int m = 0; m < W<T>; ++m) {
+            const V<T> row = load(u + (i + m) * n + i);
+            for (int c = 0; c < COUNT; ++c) {
+                const T z = v[c][m] * inverse[i + m];
+                b[c][i + m] = z;
+                v[c] -= splat<T>(z) * row;
+            }
+        }
+        for (std::int64_t h = i; h < i + W<T>; h += R) {
+            V<T> z[COUNT][R];
+            for (int c = 0; c < COUNT; ++c)
+#pragma GCC unroll 4
+                for (int m = 0; m < R; ++m) z[c][m] = splat<T>(b[c][h + m]);
+            for (std::int64_t j = i + W<T>; j < n; j += W<T>) {
+                V<T> rest[COUNT];
+                for (int c = 0; c < COUNT; ++c) rest[c] = load(b[c] + j);
+#pragma GCC unroll 4
+                for (int m = 0; m < R; ++m) {
+                    const V<T> row = load(u + (h + m) * n + j);
+                    for (int c = 0; c < COUNT; ++c) rest[c] -= z[c][m] * row;
+                }
+                for (int c = 0; c < COUNT; ++c) store<T>(b[c] + j, rest[c]);
+            }
         }
     }
-    for (std::int64_t i = n - 1; i >= 0; --i) {
-        V<T> s[COUNT] = {};
+    for (std::int64_t i = n - R; i >= 0; i -= R) {
+        T rest[COUNT][R];
+        V<T> s[COUNT][R] = {};
+        // Of the vector that holds these coordinates, the solved ones alone count: U is zero on the
+        // left, and they themselves are for now.
+        for (int c = 0; c < COUNT; ++c)
+            for (int m = 0; m < R; ++m) {
+                rest[c][m] = b[c][i + m];
+                b[c][i + m] = 0;
+            }
         for (std::int64_t j = i / W<T> * W<T>; j < n; j += W<T>) {
-            const V<T> row = load(u + i * n + j);
-            for (int c = 0; c < COUNT; ++c) s[c] += row * load(b[c] + j);
+            V<T> x[COUNT];
+            for (int c = 0; c < COUNT; ++c) x[c] = load(b[c] + j);
+#pragma GCC unroll 4
+            for (int m = 0; m < R; ++m) {
+                const V<T> row = load(u + (i + m) * n + j);
+                for (int c = 0; c < COUNT; ++c) s[c][m] += row * x[c];
+            }
         }
-        for (int c = 0; c < COUNT; ++c) b[c][i] = (b[c][i] - sum<T>(s[c])) * inverse[i];
+        for (int c = 0; c < COUNT; ++c) {
+#pragma GCC unroll 4
+            for (int m = 0; m < R; ++m) rest[c][m] -= sum<T>(s[c][m]);
+#pragma GCC unroll 4
+            for (int m = R - 1; m >= 0; --m) {
+                const T x = rest[c][m] * inverse[i + m];
+                b[c][i + m] = x;
+#pragma GCC unroll 4
+                for (int l = 0; l < m; ++l) rest[c][l] -= u[(i + l) * n + i + m] * x;
+            }
+        }
     }
 }

@@ -35,12 +35,20 @@ MF_INLINE void gemm_tile(T* c, std::int64_t ldc, const T* a, std::int64_t a_row,
         for (int j = 0; j < COLS; ++j) store<T>(c + i * ldc + j * W<T>, acc[i][j]);
 }
 
-template <class T, int COLS, bool NEGATE = false>
+struct Nothing {
+    MF_INLINE void operator()() const {}
+};
+
+// ROWS of C at a time; between(): called before each tile.
+template <class T, int ROWS, int COLS, bool NEGATE = false, class Between = Nothing>
 MF_INLINE void gemm_rows(T* c, std::int64_t ldc, const T* a, std::int64_t a_row, std::int64_t a_col,
-                         const T* b, std::int64_t ldb, std::int64_t m, std::int64_t depth) {
+                         const T* b, std::int64_t ldb, std::int64_t m, std::int64_t depth,
+                         Between&& between = {}) {
     std::int64_t i = 0;
-    for (; i + kRows <= m; i += kRows)
-        gemm_tile<T, kRows, COLS, NEGATE>(c + i * ldc, ldc, a + i * a_row, a_row, a_col, b, ldb, depth);
+    for (; i + ROWS <= m; i += ROWS) {
+        between();
+        gemm_tile<T, ROWS, COLS, NEGATE>(c + i * ldc, ldc, a + i * a_row, a_row, a_col, b, ldb, depth);
+    }
     for (; i < m; ++i)
         gemm_tile<T, 1, COLS, NEGATE>(c + i * ldc, ldc, a + i * a_row, a_row, a_col, b, ldb, depth);
 }
@@ -50,40 +58,44 @@ __attribute__((noinline)) void gemm(T* c, std::int64_t ldc, const T* a, std::int
           std::int64_t ldb, std::int64_t m, std::int64_t n, std::int64_t depth) {
     std::int64_t j = 0;
     for (; j + 2 * W<T> <= n; j += 2 * W<T>)
-        gemm_rows<T, 2, NEGATE>(c + j, ldc, a, a_row, a_col, b + j, ldb, m, depth);
-    for (; j < n; j += W<T>) gemm_rows<T, 1, NEGATE>(c + j, ldc, a, a_row, a_col, b + j, ldb, m, depth);
+        gemm_rows<T, kRows, 2, NEGATE>(c + j, ldc, a, a_row, a_col, b + j, ldb, m, depth);
+    for (; j < n; j += W<T>) gemm_rows<T, kRows, 1, NEGATE>(c + j, ldc, a, a_row, a_col, b + j, ldb, m, depth);
 }
 
-// The upper part of the square C += tile' tile; tile is depth x n. By vectors of columns, so some
-// elements below the diagonal are computed too.
-template <class T>
-void syrk_upper(T* c, const T* tile, std::int64_t n, std::int64_t depth) {
+// The upper part of the square C += tile' tile; tile is depth x n, its rows ld apart. By vectors of
+// columns, so some elements below the diagonal are computed too. between(): called now and then.
+template <class T, class Between>
+MF_INLINE void syrk_upper(T* c, const T* tile, std::int64_t ld, std::int64_t n, std::int64_t depth,
+                          Between&& between) {
+    constexpr int kCorner = W<T> < 8 ? W<T> : 8;
     std::int64_t j = 0;
     for (; j + 2 * W<T> <= n; j += 2 * W<T>) {
         const std::int64_t last = j + W<T>;  // its rows have no part left of their own vector
-        gemm_rows<T, 2>(c + j, n, tile, 1, n, tile + j, n, last, depth);
-        gemm_rows<T, 1>(c + last * n + last, n, tile + last, 1, n, tile + last, n, W<T>, depth);
+        gemm_rows<T, kRows, 2>(c + j, n, tile, 1, ld, tile + j, ld, last, depth, between);
+        gemm_rows<T, kCorner, 1>(c + last * n + last, n, tile + last, 1, ld, tile + last, ld, W<T>, depth);
     }
-    for (; j < n; j += W<T>) gemm_rows<T, 1>(c + j, n, tile, 1, n, tile + j, n, j + W<T>, depth);
+    for (; j < n; j += W<T>) gemm_rows<T, kRows, 1>(c + j, n, tile, 1, ld, tile + j, ld, j + W<T>, depth);
+}
+// How often at least.
+template <class T>
+constexpr std::int64_t syrk_pauses(std::int64_t n) {
+    const std::int64_t panels = n / (2 * W<T>);
+    return panels * (W<T> / kRows) * panels;
 }
 
 template <class T>
 void table_gram(TableView<const T> table, const T* weight, std::int64_t begin, std::int64_t end,
                 T* gram, T* scratch) {
-    const std::int64_t k = table.stride;
+    const std::int64_t k = table.stride, ld = kTileRow(k);
     for (std::int64_t r = begin; r < end; r += kTile) {
         const std::int64_t n = end - r < kTile ? end - r : kTile;
-        const T* tile = table.row(r);
-        if (weight != nullptr) {
-            for (std::int64_t i = 0; i < n; ++i) {
-                const V<T> w = splat<T>(root(weight[r + i]));
-                const T* row = table.row(r + i);
-                for (std::int64_t j = 0; j < k; j += W<T>)
-                    store<T>(scratch + i * k + j, w * load(row + j));
-            }
-            tile = scratch;
+        for (std::int64_t i = 0; i < n; ++i) {
+            const V<T> w = splat<T>(weight != nullptr ? root(weight[r + i]) : T(1));
+            const T* row = table.row(r + i);
+            for (std::int64_t j = 0; j < k; j += W<T>)
+                store<T>(scratch + i * ld + j, w * load(row + j));
         }
-        syrk_upper(gram, tile, k, n);
+        syrk_upper(gram, scratch, ld, k, n, Nothing{});
     }
 }
 

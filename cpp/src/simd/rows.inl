@@ -218,14 +218,39 @@ void row_cg(const RowProblem<T>& p, RowAnswer<T>& answer, int steps, T tolerance
     }
 }
 
-// moments: [0, k) sum g y, [k, 2k) sum c y, [2k] sum g, [2k + 1] sum c; [2k + 16, 4k + 16) work.
+// Brings the rows from entry `first` on into the cache, a few lines a call, kTile rows in all.
 template <class T>
-void row_gram(const RowProblem<T>& p, T* gram, T* moments, T* scratch) {
+struct Coming {
+    static constexpr std::int64_t kLine = 64 / sizeof(T);
+    const RowProblem<T>& p;
+    std::int64_t row, last, at = 0, step;
+
+    MF_INLINE Coming(const RowProblem<T>& problem, std::int64_t first) : p(problem), row(first) {
+        const std::int64_t k = p.table.stride, end = p.n + p.n_next, calls = syrk_pauses<T>(k);
+        last = end - first < kTile ? end : first + kTile;
+        step = calls > 0 ? kLine * ((kTile * k / kLine + calls - 1) / calls) : 0;
+        if (step == 0) last = first;
+    }
+    MF_INLINE void operator()() {
+        if (row >= last) return;
+        const T* y = p.table.row(row < p.n ? p.index[row] : p.next[row - p.n]);
+        const std::int64_t k = p.table.stride, end = at + step < k ? at + step : k;
+        for (; at < end; at += kLine) __builtin_prefetch(y + at, 0, 2);
+        if (at < k) return;
+        at = 0;
+        ++row;
+    }
+};
+
+// moments: [0, k) sum g y, [k, 2k) sum c y, [2k] sum g, [2k + 1] sum c; [2k + 16, 4k + 16) work.
+template <class T, bool BIAS>
+MF_INLINE void row_gram_of(const RowProblem<T>& p, T* gram, T* moments, T* scratch) {
     constexpr int G = kGroup<T>;
-    const std::int64_t k = p.table.stride;
+    const std::int64_t k = p.table.stride, ld = kTileRow(k);
     T *gy = moments, *cy = moments + k;
     Group<T> total_g{}, total_c{};
     const Gathered<T> rows{p.table, p.index, p.n};
+    rows.start(k);
     for (std::int64_t t = 0; t < p.n; t += kTile) {
         const std::int64_t n = p.n - t < kTile ? p.n - t : kTile;
         for (std::int64_t i0 = 0; i0 < n; i0 += G) {
@@ -250,17 +275,26 @@ void row_gram(const RowProblem<T>& p, T* gram, T* moments, T* scratch) {
                 for (int i = 0; i < G; ++i) {
                     const V<T> yj = load(y[i] + j);
                     sum_g += g[i] * yj;
-                    if (p.bias) sum_c += c[i] * yj;
-                    store<T>(scratch + (i0 + i) * k + j, w[i] * yj);
+                    if constexpr (BIAS) sum_c += c[i] * yj;
+                    store<T>(scratch + (i0 + i) * ld + j, w[i] * yj);
                 }
                 store<T>(gy + j, sum_g);
-                if (p.bias) store<T>(cy + j, load(cy + j) + sum_c);
+                if constexpr (BIAS) store<T>(cy + j, load(cy + j) + sum_c);
             }
         }
-        syrk_upper(gram, scratch, k, n);
+        Coming<T> coming(p, t + n);
+        syrk_upper(gram, scratch, ld, k, n, coming);
     }
     moments[2 * k] += sum_group<T>(total_g);
     moments[2 * k + 1] += sum_group<T>(total_c);
+}
+
+template <class T>
+void row_gram(const RowProblem<T>& p, T* gram, T* moments, T* scratch) {
+    if (p.bias)
+        row_gram_of<T, true>(p, gram, moments, scratch);
+    else
+        row_gram_of<T, false>(p, gram, moments, scratch);
 }
 
 template <class T>
