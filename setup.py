@@ -221,8 +221,8 @@ def needs_recompile(obj: str, src: str) -> bool:
 def flag_stamp(compiler: Any, extensions: Iterable[Extension]) -> str:
     """Return all that objects depend on beside their sources, one item a line."""
     lines = [f"{key}={value}" for key, value in sorted(compiler.executables.items()) if value]
-    if hasattr(compiler, "compiler_so"):  # customised by CC and CFLAGS
-        lines += [f"{key}={getattr(compiler, key)}" for key in ("compiler_so", "linker_so")]
+    for key in ("compiler_so", "compiler_so_cxx", "linker_so"):  # by CC, CFLAGS, CXX, CXXFLAGS ...
+        lines += [f"{key}={getattr(compiler, key, None)}"]
     lines += [f"python={sys.version}", f"platform={sysconfig.get_platform()}"]
     # Versions, not folders: an isolated build has its requirements in another folder every time.
     for name in ("setuptools", "pybind11", "Cython", "scipy"):

@@ -22,7 +22,7 @@ rm -rf "$folder"/report* "$folder/src"
 cp -a setup.py pyproject.toml README.md LICENSE src cpp tests docs examples benchmarks "$folder"
 rm -f "$folder"/src/matfac/*.so
 cd "$folder"
-grep -q avx512vl /proc/cpuinfo || export CFLAGS="${CFLAGS-} -DMATFAC_AVX512_BY_AVX2 -Wno-psabi"
+grep -q avx512vl /proc/cpuinfo || export CPPFLAGS="${CPPFLAGS-} -DMATFAC_AVX512_BY_AVX2 -Wno-psabi"
 case $mode in
 address)
     MATFAC_SANITIZE=address,undefined MATFAC_OPENMP=1 python setup.py -q build_ext --inplace
