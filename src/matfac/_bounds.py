@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import os
+import tokenize
 import zipfile
 from pathlib import Path
 
@@ -60,7 +61,11 @@ def check_npz(path: Path) -> None:
                 version = npy.read_magic(array)
                 first = version == (1, 0)
                 read = npy.read_array_header_1_0 if first else npy.read_array_header_2_0
-                shape, _, dtype = read(array)
+                try:
+                    shape, _, dtype = read(array)
+                except (tokenize.TokenError, SyntaxError, MemoryError) as error:
+                    # NumPy reads it as Python's text, and does not foresee all that Python says.
+                    raise ValueError(f"its array {member.filename} has no header") from error
                 held = member.file_size - array.tell()
             if math.prod(shape) * dtype.itemsize != held:
                 raise ValueError(f"its array {member.filename} is not as its header says")
