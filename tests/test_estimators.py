@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 import matfac
 from conftest import random_ratings
-from matfac import ConvergenceError, ExplicitMF, ImplicitMF, reference
+from matfac import ConvergenceError, ExplicitMF, ImplicitMF, Interactions, reference
 
 RATINGS = random_ratings(120, 90, 0.25, seed=1)
 CLICKS = random_ratings(120, 90, 0.2, seed=2, implicit=True)
@@ -120,6 +120,7 @@ def test_every_sparse_format_gives_the_same_model(to: str, kind: str, index: typ
 def test_what_fills_up_blocks_is_no_rating() -> None:
     X = RATINGS.tobsr((1, RATINGS.shape[1]))
     assert X.nnz > RATINGS.nnz
+    assert Interactions(X, *map(np.arange, X.shape)).nnz == RATINGS.nnz
     model = ExplicitMF(n_factors=3, random_state=0).fit(X)
     wanted = ExplicitMF(n_factors=3, random_state=0).fit(RATINGS)
     np.testing.assert_array_equal(model.user_factors_, wanted.user_factors_)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from matfac._frames import Columns
 from matfac._ids import check_choice
+from matfac._values import as_csr
 
 RULES = ("last", "first", "sum", "mean", "max", "error")
 
@@ -73,7 +74,7 @@ def canonical(matrix: Any, timestamps: ArrayLike | None) -> tuple[Any, NDArray[A
     if not sp.issparse(matrix):
         raise TypeError(f"matrix must be a SciPy sparse array, got {type(matrix).__name__}")
     given: Any = matrix
-    csr: Any = sp.csr_array(given)
+    csr: Any = sp.csr_array(as_csr(given))
     csr.data = check_numbers(csr.data, "matrix", "d" if csr.dtype == np.float64 else "f")
     if timestamps is not None and not (given.format == "csr" and csr.has_canonical_format):
         raise ValueError(

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_array, check_random_state, validate_d
 
 from matfac._cores import default_threads
 from matfac._ratings import Pattern, Ratings
-from matfac._values import RANGE, cast, check_values
+from matfac._values import RANGE, as_csr, cast, check_values
 
 MAX_ROWS = 2**31 - 1
 _LONGEST = 1_000_000  # places of a list that a small catalogue may be asked for
@@ -198,22 +198,12 @@ def _check_width(estimator: BaseEstimator, X: Any, argument: str) -> None:
     )
 
 
-def _as_csr(X: Any) -> Any:
-    """Return a sparse matrix as CSR; the zeros that fill up the blocks of BSR are no entries."""
-    if X.format == "csr":
-        return X
-    csr = sp.csr_array(X)
-    if X.format == "bsr":
-        csr.eliminate_zeros()
-    return csr
-
-
 def _from_sparse(X: Any, dtype: np.dtype[Any], implicit: bool, name: str, argument: str) -> Ratings:
     if X.dtype.kind not in "fiub":
         raise TypeError(f"{argument} must hold real numbers, got dtype {X.dtype}")
     if max(X.shape) > MAX_ROWS:
         raise ValueError(f"{argument} must have fewer than 2^31 rows and columns, got {X.shape}")
-    csr = _as_csr(X)
+    csr = as_csr(X)
     if not csr.has_canonical_format:
         csr = sp.csr_array(csr, copy=True)
         csr.sum_duplicates()
@@ -248,7 +238,7 @@ def check_sparse(X: Any, argument: str, shape: tuple[int, int] | None = None) ->
         raise ValueError(
             f"{argument} must have shape {shape}, users x items, got {given.shape}{turned}"
         )
-    csr: Any = _as_csr(given)
+    csr: Any = as_csr(given)
     if not csr.has_canonical_format:
         csr = csr.copy()
         csr.sum_duplicates()

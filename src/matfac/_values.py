@@ -1,4 +1,4 @@
-"""Which numbers a matrix may hold, so that no sum of their squares overflows or vanishes."""
+"""Which numbers a matrix may hold, no sum of squares overflowing or vanishing; which zeros count."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from matfac._engine import Floats
@@ -80,3 +81,13 @@ def rating_scale(ratings: Ratings) -> float:
         )
     size = abs(float(ratings.values[0]))
     return spread or (size if size >= least else 1.0)
+
+
+def as_csr(X: Any) -> Any:
+    """Return a sparse matrix as CSR; the zeros that fill up the blocks of BSR are no entries."""
+    if X.format == "csr":
+        return X
+    csr = sp.csr_array(X)
+    if X.format == "bsr":
+        csr.eliminate_zeros()
+    return csr

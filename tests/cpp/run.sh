@@ -13,9 +13,9 @@ cd "$(dirname "$0")/../.."
 build=${MATFAC_CPP_BUILD:-build/cpp}
 # Without -Wsign-conversion: indices are signed here, sizes of the standard library are not.
 warnings="-Wall -Wextra -Wconversion -Wno-sign-conversion -Werror"
-# Without AVX-512 its kernels are checked all the same: compiled for AVX2, two registers to a vector.
-grep -q avx512vl /proc/cpuinfo || warnings+=" -DMATFAC_AVX512_BY_AVX2 -Wno-psabi"
 common="-std=c++20 -fno-math-errno -ffp-contract=fast $warnings -fopenmp -Icpp/include"
+# Without AVX-512 its kernels are checked all the same: compiled for AVX2, two registers to a vector.
+grep -q avx512vl /proc/cpuinfo || common+=" -DMATFAC_AVX512_BY_AVX2 -Wno-psabi"
 
 need() { # need COMMAND PACKAGE...
     command -v "$1" >/dev/null && return

@@ -132,9 +132,11 @@ struct KernelTable {
                         T tolerance);
 
     // gram += sum over rows [begin, end) of weight_r row row' (upper part; weight null: 1).
+    // scratch as row_gram.
     void (*table_gram)(TableView<const T>, const T* weight, std::int64_t begin, std::int64_t end,
                        T* gram, T* scratch);
-    // Rows [begin, end) of the table times q (stride x stride), in place. scratch as row_gram.
+    // Rows [begin, end) of the table times q (stride x stride), in place.
+    // scratch: kTile * stride elements.
     void (*rotate)(TableView<T>, const T* q, std::int64_t begin, std::int64_t end, T* scratch);
 
     // C (m x n) += A (m x depth) B (depth x n). A's element (i, k) is a[i * a_row + k * a_col]; B

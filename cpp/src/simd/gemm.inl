@@ -76,7 +76,8 @@ MF_INLINE void syrk_upper(T* c, const T* tile, std::int64_t ld, std::int64_t n, 
     }
     for (; j < n; j += W<T>) gemm_rows<T, kRows, 1>(c + j, n, tile, 1, ld, tile + j, ld, j + W<T>, depth);
 }
-// How often.
+
+// How often it is called.
 template <class T>
 constexpr std::int64_t syrk_pauses(std::int64_t n) {
     const std::int64_t panels = n / (2 * W<T>);
