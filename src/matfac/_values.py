@@ -1,4 +1,4 @@
-"""Which numbers a matrix may hold, no sum of squares overflowing or vanishing; which zeros count."""
+"""Which numbers a matrix may hold (no sum of squares over- or underflows), which zeros count."""
 
 from __future__ import annotations
 
