@@ -23,18 +23,18 @@ ROWS, DUAL, DESCENT = (f"cpp/src/simd/{name}.inl" for name in ("rows", "dual", "
 SGD, PAIRWISE, CHOLESKY = (f"cpp/src/simd/{name}.inl" for name in ("sgd", "pairwise", "cholesky"))
 ALS, GRAM, EVALUATE = (f"cpp/src/{name}.cpp" for name in ("als", "gram", "evaluate"))
 TERMS, PAIRS, STARTS = "cpp/src/row_terms.hpp", "cpp/src/pair_table.cpp", "cpp/src/random_table.cpp"
-NEGATIVES = "cpp/include/matfac/negatives.hpp"
+NEGATIVES, BANDS = "cpp/include/matfac/negatives.hpp", "cpp/src/banded_cg.hpp"
 
 SOLVERS = (
     Mutant(
-        "cg step", ROWS, "const T alpha = «rz / curvature»;", "rz / curvature / 2", "half_sweep"
+        "cg step", ROWS, "const T alpha = «s.rz / curvature»;", "s.rz / curvature / 2", "half_sweep"
     ),
-    Mutant("cg direction", ROWS, "const T beta = «next / rz»;", "T(0)", "half_sweep"),
+    Mutant("cg direction", ROWS, "const T beta = «next / s.rz»;", "T(0)", "half_sweep"),
     Mutant("cg relaxation", ROWS, "go = splat(«relaxation * alpha»);", "alpha", "half_sweep"),
     Mutant(
         "cg prior",
         ROWS,
-        "store<T>(r + j, load(r + j) + «splat(p.ridge) * load(p.prior + j)»);",
+        "store<T>(v.r + j, load(v.r + j) + «splat(p.ridge) * load(p.prior + j)»);",
         "V<T>{}",
         "feature_map features",
     ),
@@ -51,6 +51,13 @@ SOLVERS = (
         "half_sweep",
     ),
     Mutant("short rows", DUAL, "half[i] = «1 / root(half[i])»;", "1 / half[i]", "half_sweep"),
+    Mutant(
+        "long rows together",
+        BANDS,
+        "to = std::min(«to», p.n);",
+        "to > 8 ? to - 8 : to",
+        "half_sweep",
+    ),
     Mutant("giant rows", ALS, "works[j] += «works[piece * size + j]»;", "T(0)", "half_sweep"),
     Mutant("full rows: pairs", PAIRS, "*product++ = y[a] * «y[b]»;", "y[a]", "lowrank"),
     Mutant(

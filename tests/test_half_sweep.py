@@ -239,6 +239,66 @@ def test_same_bits_for_any_thread_count(loss: str, steps: int, dtype: str) -> No
     assert answers[0] == answers[1] == answers[2]
 
 
+@pytest.mark.parametrize("loss", ["ials", "ratings"])
+def test_long_rows_solved_together_get_the_bits_they_get_alone(loss: str, dtype: str) -> None:
+    """At 32 MiB of items one thread has entries enough for batches here, and three have not."""
+    k, m = 256, 40
+    n = (1 << 25) // (k * np.dtype(dtype).itemsize) + 1
+    rng = np.random.default_rng(10)
+    lengths = np.append(rng.integers(n // 3, n, m - 2), [0, 20])
+    matrix = sp.vstack(
+        [
+            sp.csr_array((np.ones(s), (np.zeros(s, int), rng.choice(n, s, False))), (1, n))
+            for s in lengths
+        ],
+        format="csr",
+    )
+    matrix.data = rng.integers(1, 6, matrix.nnz).astype(float)
+    x, y = table(rng.normal(size=(m, k)) * 0.1, dtype), table(rng.normal(size=(n, k)) * 0.1, dtype)
+    csr, ratings = core_csr(matrix, dtype), loss == "ratings"
+    answers = []
+    for n_threads in (1, 3):
+        solved, bias = x.copy(), np.zeros(m, dtype)
+        value = _core.half_sweep(
+            csr,
+            loss=loss,
+            mean=3.0,
+            alpha=0.5,
+            k=k,
+            fixed=y,
+            solved=solved,
+            fixed_bias=np.full(n, 0.1, dtype) if ratings else None,
+            solved_bias=bias if ratings else None,
+            ridge=np.full(m, 0.5, dtype),
+            fixed_weight=np.ones(n, dtype),
+            cg_steps=2,
+            keep_basis=True,
+            n_threads=n_threads,
+        )
+        answers.append((solved.tobytes(), bias.tobytes(), value))
+    assert answers[0] == answers[1]
+
+
+def test_exact_rows_of_many_entries_and_more_factors() -> None:
+    """Solved by the products of their entries, all of which have to have room."""
+    n, k = 2090, 4224
+    rng = np.random.default_rng(11)
+    y, ratings = rng.normal(size=(n, k)) * 0.1, rng.normal(size=n)
+    solved = table(np.zeros((1, k)), "float32")
+    _core.half_sweep(
+        core_csr(sp.csr_array(ratings[None]), "float32"),
+        loss="ratings",
+        k=k,
+        fixed=table(y, "float32"),
+        solved=solved,
+        ridge=np.ones(1, "float32"),
+        cg_steps=0,
+        n_threads=2,
+    )
+    wanted = y.T @ np.linalg.solve(y @ y.T + np.eye(n), ratings)
+    np.testing.assert_allclose(solved[0], wanted, atol=5 * TOLERANCE["float32"])
+
+
 def test_without_scipys_lapack_jacobi_gives_the_same_answer() -> None:
     """The built-in eigensolver is what a core without SciPy's table uses."""
     script = """

@@ -6,19 +6,18 @@
 
 #include "matfac/kernels.hpp"
 #include "matfac/pair_table.hpp"
+#include "matfac/row_schedule.hpp"
+#include "banded_cg.hpp"
 #include "row_terms.hpp"
 
 namespace matfac {
 
 namespace {
 
-constexpr std::int64_t kSegment = 2048;       // entries a Gram takes at a time
-constexpr std::int64_t kGiant = 32768;        // longer rows are shared out among the threads
-constexpr std::int64_t kChunkEntries = 8192;  // work per hand-out
-constexpr std::int64_t kChunkRows = 256;
-constexpr std::int64_t kTogether = 32;        // rows whose Grams are one product
-constexpr std::int64_t kWork = 1 << 16;       // entries times factors between looks at the clock
-constexpr std::int64_t kNext = 8;             // rows between a prefetch and its use
+constexpr std::int64_t kSegment = 2048;  // entries a Gram takes at a time
+constexpr std::int64_t kTogether = 32;   // rows whose Grams are one product
+constexpr std::int64_t kWork = 1 << 16;  // entries times factors between looks at the clock
+constexpr std::int64_t kNext = 8;        // rows between a prefetch and its use
 constexpr int kPasses = 2000;  // over the coordinates, at most: rounding may keep a row moving
 
 template <class T>
@@ -27,16 +26,15 @@ public:
     // shared: eigenvalues of the matrix that all rows share or, where rows are descended, that
     // matrix itself (stride x stride, its weight included). Null: none.
     Sweep(const HalfSweep<T>& sweep, const T* shared, Control& control)
-        : s_(sweep), shared_(shared), control_(control), kernel_(kernels<T>()) {}
+        : s_(sweep), shared_(shared), control_(control), kernel_(kernels<T>()),
+          plan_(s_.ratings, s_.fixed, by_gram(), s_.n_threads) {}
 
     SweepResult run() {
         if (together()) return run_together();
-        schedule();
         scratch_ = Buffer<T>(static_cast<std::size_t>(s_.n_threads) * thread_elements());
-        values_.assign(static_cast<std::size_t>(2 * (chunks_.size() + giants_)), 0.0);
-        for (std::int64_t g = 0; g < giants_ && !control_.stop; ++g) solve_giant(g);
-        const auto n_chunks = static_cast<std::int64_t>(chunks_.size()) - 1;
-        for_chunks(s_.n_threads, n_chunks, control_,
+        values_.assign(static_cast<std::size_t>(2 * (plan_.apart + plan_.n_chunks())), 0.0);
+        for (std::int64_t g = 0; g < plan_.giants && !control_.stop; ++g) solve_giant(g);
+        for_chunks(s_.n_threads, plan_.n_chunks(), control_,
                    [&](std::int64_t chunk, int thread) { solve_chunk(chunk, thread); });
         return result();
     }
@@ -109,45 +107,18 @@ private:
     // have to be gathered anew for each step. The Gram serves the exact solution alone.
     bool by_gram() const { return s_.cg_steps == 0 || s_.descends(); }
 
-    // Longest rows first, so that no thread is left with one at the end; rows of about the same
-    // length stay in index order, for locality.
-    void schedule() {
-        const std::int64_t n_rows = s_.ratings.n_rows;
-        const auto bucket = [&](std::int64_t row) {
-            std::int64_t n = s_.ratings.length(row);
-            int b = 0;
-            for (; n > 0; n >>= 1) ++b;
-            return 63 - b;
-        };
-        std::vector<std::int64_t> start(65, 0);
-        for (std::int64_t row = 0; row < n_rows; ++row) {
-            ++start[bucket(row) + 1];
-            if (!by_gram()) longest_cg_ = std::max(longest_cg_, s_.ratings.length(row));
-        }
-        for (int b = 0; b < 64; ++b) start[b + 1] += start[b];
-        order_.resize(static_cast<std::size_t>(n_rows));
-        for (std::int64_t row = 0; row < n_rows; ++row)
-            order_[start[bucket(row)]++] = static_cast<std::int32_t>(row);
-        while (by_gram() && giants_ < n_rows && s_.ratings.length(order_[giants_]) >= kGiant)
-            ++giants_;
-        chunks_.push_back(giants_);
-        std::int64_t entries = 0;
-        for (std::int64_t i = giants_; i < n_rows; ++i) {
-            entries += s_.ratings.length(order_[i]);
-            if (entries >= kChunkEntries || i + 1 - chunks_.back() >= kChunkRows || i + 1 == n_rows) {
-                chunks_.push_back(i + 1);
-                entries = 0;
-            }
-        }
-    }
-
     std::size_t thread_elements() const {
         const std::int64_t k = s_.fixed.stride;
         const std::int64_t cg = cg_scratch(k), gram = k * k + 4 * k + 16 + kTile * kTileRow(k);
         const std::int64_t dual = dual_scratch(k, longest_dual());
-        return static_cast<std::size_t>(2 * entry_capacity() + std::max({cg, gram, dual}));
+        const std::int64_t batch = 2 * plan_.batch_entries + plan_.batch_rows * kCgVectors * k;
+        return static_cast<std::size_t>(
+            std::max(batch, 2 * entry_capacity() + std::max({cg, gram, dual})));
     }
-    std::int64_t entry_capacity() const { return padded(std::max(longest_cg_, kSegment)); }
+    std::int64_t entry_capacity() const {
+        const std::int64_t whole = by_gram() ? longest_dual() : plan_.longest;
+        return padded(std::max(whole, kSegment));
+    }
     T* thread_scratch(int thread) const {
         return scratch_.data() + static_cast<std::size_t>(thread) * thread_elements();
     }
@@ -223,27 +194,36 @@ private:
     }
 
     void solve_chunk(std::int64_t chunk, int thread) {
+        if (chunk < plan_.batches) return solve_batch(chunk, thread);
         double value = 0, ridge = 0;
         std::int64_t work = kWork;  // since the last look at the clock
-        for (std::int64_t i = chunks_[chunk]; i < chunks_[chunk + 1]; ++i) {
-            const std::int64_t row = order_[i], n = s_.ratings.length(row);
+        for (std::int64_t i = plan_.chunks[chunk]; i < plan_.chunks[chunk + 1]; ++i) {
+            const std::int64_t row = plan_.order[i], n = s_.ratings.length(row);
             work += (n + 1) * s_.fixed.stride;
             if (work > kWork) {
                 if (control_.stopped(thread)) return;
                 work = 0;
             }
-            if (i + kNext < chunks_[chunk + 1]) ahead(order_[i + kNext]);
+            if (i + kNext < plan_.chunks[chunk + 1]) ahead(plan_.order[i + kNext]);
             if (n == 0) {
                 reset(row);
                 continue;
             }
-            const std::int64_t next = i + 1 < chunks_[chunk + 1] ? order_[i + 1] : row;
-            value += by_gram() ? solve_by_gram(row, next, thread) : solve_by_cg(row, thread);
-            value += prior_constant(row);
+            const std::int64_t next = i + 1 < plan_.chunks[chunk + 1] ? plan_.order[i + 1] : row;
+            const double own = by_gram() ? solve_by_gram(row, next, thread) : solve_by_cg(row, thread);
+            if (i < plan_.apart) {
+                keep(i, own + prior_constant(row), ridge_part(row));
+                continue;
+            }
+            value += own + prior_constant(row);
             ridge += ridge_part(row);
         }
-        values_[2 * (giants_ + chunk)] = value;
-        values_[2 * (giants_ + chunk) + 1] = ridge;
+        keep(plan_.apart + chunk, value, ridge);
+    }
+
+    void keep(std::int64_t at, double value, double ridge) {
+        values_[2 * at] = value;
+        values_[2 * at + 1] = ridge;
     }
 
     // Rows of a like length lie apart: the processor does not see the next one coming.
@@ -257,19 +237,47 @@ private:
             __builtin_prefetch(s_.solved.row(row) + j, 1);
     }
 
-    double solve_by_cg(std::int64_t row, int thread) const {
-        RowProblem<T> p = problem(row);
-        T* scratch = thread_scratch(thread);
+    // Adds the terms, in c and g, to the row's problem; returns the constant that completes the square.
+    double begin_cg(CgRow<T>& cg, std::int64_t row, T* c, T* g, T* work) const {
+        RowProblem<T>& p = cg.problem;
         double curvature = 0;
         const double constant =
-            fill(p, s_.ratings.indptr[row], s_.ratings.indptr[row + 1], scratch,
-                 scratch + entry_capacity(), curvature);
+            fill(p, s_.ratings.indptr[row], s_.ratings.indptr[row + 1], c, g, curvature);
         p.bias_curvature = static_cast<T>(curvature) + p.bias_ridge;
         if (s_.loss == Loss::ratings) p.precondition_scale = static_cast<T>(curvature);
-        RowAnswer<T> a = answer(row);
-        kernel_.row_cg(p, a, s_.cg_steps, static_cast<T>(s_.tolerance),
-                       static_cast<T>(s_.relaxation), scratch + 2 * entry_capacity());
-        return constant + a.value;
+        cg.answer = answer(row);
+        cg.work = work;
+        return constant;
+    }
+
+    double solve_by_cg(std::int64_t row, int thread) const {
+        T *c = thread_scratch(thread), *g = c + entry_capacity();
+        CgRow<T> cg{problem(row)};
+        const double constant = begin_cg(cg, row, c, g, g + entry_capacity());
+        kernel_.row_cg(cg, s_.cg_steps, tolerance(), relaxation());
+        return constant + cg.answer.value;
+    }
+    T tolerance() const { return static_cast<T>(s_.tolerance); }
+    T relaxation() const { return static_cast<T>(s_.relaxation); }
+
+    void solve_batch(std::int64_t chunk, int thread) {
+        const std::int64_t begin = plan_.chunks[chunk], n = plan_.chunks[chunk + 1] - begin;
+        std::vector<CgRow<T>> rows;
+        std::vector<double> constants;
+        T* free = thread_scratch(thread);
+        for (std::int64_t i = 0; i < n; ++i) {
+            if (control_.stopped(thread)) return;
+            const std::int64_t row = plan_.order[begin + i], room = padded(s_.ratings.length(row));
+            T *c = free, *g = c + room, *work = g + room;
+            rows.push_back({problem(row)});
+            constants.push_back(begin_cg(rows.back(), row, c, g, work) + prior_constant(row));
+            free = work + kCgVectors * s_.fixed.stride;
+        }
+        if (!solve_in_bands(kernel_, rows.data(), n, s_.cg_steps, tolerance(), relaxation(),
+                            [&] { return control_.stopped(thread); }))
+            return;
+        for (std::int64_t i = 0; i < n; ++i)
+            keep(begin + i, constants[i] + rows[i].answer.value, ridge_part(plan_.order[begin + i]));
     }
 
     // Zeros, and in front of them the matrix that every row's system starts with.
@@ -346,7 +354,7 @@ private:
 
     // One row, all threads: its entries in pieces whose number does not depend on the threads.
     void solve_giant(std::int64_t g) {
-        const std::int64_t row = order_[g], n = s_.ratings.length(row), k = s_.fixed.stride;
+        const std::int64_t row = plan_.order[g], n = s_.ratings.length(row), k = s_.fixed.stride;
         const std::int64_t begin = s_.ratings.indptr[row], size = k * k + 4 * k + 16;
         const std::int64_t pieces = std::min<std::int64_t>(16, n / (kGiant / 4));
         Buffer<T> works(static_cast<std::size_t>(pieces * size));
@@ -364,20 +372,17 @@ private:
             constant += constants[piece];
             for (std::int64_t j = 0; j < size; ++j) works[j] += works[piece * size + j];
         }
-        values_[2 * g] = constant + solve_system(row, works.data()) + prior_constant(row);
-        values_[2 * g + 1] = ridge_part(row);
+        const double value = constant + solve_system(row, works.data()) + prior_constant(row);
+        keep(g, value, ridge_part(row));
     }
 
     const HalfSweep<T>& s_;
     const T* shared_;
     Control& control_;
     const KernelTable<T>& kernel_;
-    std::vector<std::int32_t> order_;    // rows, longest first
-    std::vector<std::int64_t> chunks_;   // bounds within order_, after the giants
-    std::int64_t giants_ = 0;
-    std::int64_t longest_cg_ = 0;
+    RowSchedule plan_;
     Buffer<T> scratch_;
-    std::vector<double> values_;  // value and ridge part per giant and per chunk, summed in order
+    std::vector<double> values_;  // value and ridge part per row apart and per chunk, summed in order
 };
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "matfac/evaluate.hpp"
 #include "matfac/kernels.hpp"
 #include "matfac/rng.hpp"
+#include "matfac/row_schedule.hpp"
 #include "matfac/sgd.hpp"
 #include "matfac/topk.hpp"
 #include "matfac/transpose.hpp"
@@ -132,6 +133,61 @@ void test_half_sweep(const std::string& name, std::int64_t k) {
         }
 }
 
+// Long rows that are solved together, because one thread has enough of them, get the bits that they
+// get one by one, where three threads share them.
+template <class T>
+void test_bands(const std::string& name) {
+    const std::int64_t k = 64, n = kCached / (k * static_cast<std::int64_t>(sizeof(T))) + 1;
+    std::vector<std::int64_t> indptr{0};
+    std::vector<std::int32_t> indices;
+    Stream stream(keyed(5, 6));
+    for (const std::int64_t step : {1, 2, 2, 2, 3, 3, 5, 7, 9, 11, 1, 2, 2, 2, 3, 3, 5, 7, 9, 11,
+                                    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 20, 3000, 7000}) {
+        for (std::int64_t i = static_cast<std::int64_t>(stream.below(5)); i < n; i += step)
+            if (stream.below(16) != 0) indices.push_back(static_cast<std::int32_t>(i));
+        indptr.push_back(static_cast<std::int64_t>(indices.size()));
+    }
+    const auto m = static_cast<std::int64_t>(indptr.size()) - 1;
+    std::vector<T> values;
+    for (std::size_t j = 0; j < indices.size(); ++j) values.push_back(static_cast<T>(1 + stream.below(5)));
+    const CsrView<T> ratings{m, n, indptr.data(), indices.data(), values.data(), nullptr};
+    const std::vector<T> ridge(static_cast<std::size_t>(m), T(0.5));
+    const Table<T> items(n, k, 1);
+    for (const Loss loss : {Loss::ratings, Loss::ials}) {
+        std::vector<std::vector<T>> answers;
+        std::vector<double> sums;
+        for (const int threads : {1, 3}) {
+            Table<T> users(m, k, 2);
+            std::vector<T> bias(static_cast<std::size_t>(m), T(0.1)), others(static_cast<std::size_t>(n), T(0.2));
+            HalfSweep<T> sweep;
+            sweep.ratings = ratings;
+            sweep.loss = loss;
+            sweep.alpha = 0.1;
+            sweep.fixed = items.view;
+            sweep.solved = users.view;
+            if (loss == Loss::ratings) {
+                sweep.fixed_bias = others.data();
+                sweep.solved_bias = bias.data();
+            }
+            sweep.ridge = ridge.data();
+            sweep.cg_steps = 2;
+            sweep.relaxation = 1.4;
+            sweep.keep_basis = true;
+            sweep.n_threads = threads;
+            const RowSchedule plan(ratings, items.view, false, threads);
+            check((plan.batches > 1) == (threads == 1), name + " bands: batches of one thread alone");
+            Control control;
+            const SweepResult result = run_half_sweep(sweep, BlasTable{}, control);
+            answers.push_back(users.copy());
+            answers.back().insert(answers.back().end(), bias.begin(), bias.end());
+            sums.push_back(result.value);
+            sums.push_back(result.ridge);
+        }
+        check(answers[0] == answers[1], name + " bands: bits of rows solved one by one");
+        check(sums[0] == sums[2] && sums[1] == sums[3], name + " bands: values of rows solved one by one");
+    }
+}
+
 template <class T>
 void test_sgd(const std::string& name, std::int64_t k) {
     const Ratings<T> r(300, 200);
@@ -236,6 +292,7 @@ void test_all(const std::string& name) {
         test_top_k<T>(name, k);
     }
     test_transpose<T>(name);
+    test_bands<T>(name);
 }
 
 }  // namespace

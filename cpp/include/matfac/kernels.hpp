@@ -44,6 +44,22 @@ struct RowAnswer {
     double value = 0;   // of the problem's objective at the answer
 };
 
+constexpr int kMostGroup = 8;  // entries that a kernel takes at a time, at most
+constexpr int kCgVectors = 5;
+
+// One row's conjugate gradient: its problem, and what lasts from pass to pass over its entries.
+template <class T>
+struct CgRow {
+    RowProblem<T> problem;
+    RowAnswer<T> answer{};
+    T* work = nullptr;  // kCgVectors * stride elements; for row_cg cg_scratch(stride)
+    // Set by the kernels. taken: steps along directions, the one under way included.
+    int taken = 0;
+    T bias = 0, r_bias = 0, d_bias = 0, rz = 0, enough = 0;
+    double value = 0;
+    T total[kMostGroup] = {}, squares[kMostGroup] = {};
+};
+
 // Adaptive state of a user's or item's row under SGD. Four T, so that one load brings it all.
 template <class T>
 struct SgdRow {
@@ -113,9 +129,13 @@ struct KernelTable {
 
     // Preconditioned conjugate gradient from the warm start; at most `steps` steps, ends early
     // once the preconditioned residual is `tolerance` of that of a start from zero (squared norms).
-    // scratch: cg_scratch(stride) elements.
-    void (*row_cg)(const RowProblem<T>&, RowAnswer<T>&, int steps, T tolerance, T relaxation,
-                   T* scratch);
+    void (*row_cg)(CgRow<T>&, int steps, T tolerance, T relaxation);
+    // The same in pieces, so that many rows can go through the fixed table together: begin; then,
+    // until turn says false, all entries in order and a turn. Bit for bit row_cg's answer where each
+    // piece but the last ends at a multiple of kMostGroup.
+    void (*row_cg_begin)(CgRow<T>&);
+    void (*row_cg_entries)(CgRow<T>&, std::int64_t begin, std::int64_t end);
+    bool (*row_cg_turn)(CgRow<T>&, int steps, T tolerance, T relaxation);
 
     // The same problem by normal equations and Cholesky, in two parts so that a giant row's
     // entries can be shared out: add its entries to `gram` (stride x stride, upper)
@@ -185,7 +205,7 @@ constexpr std::int64_t kTileRow(std::int64_t stride) { return stride + kLanes; }
 // Rows that conjugate gradient copies side by side for its later steps: what half an L2 cache holds.
 constexpr std::int64_t kCgTile(std::int64_t stride) { return (std::int64_t{1} << 17) / stride; }
 constexpr std::int64_t cg_scratch(std::int64_t stride) {
-    return 5 * stride + (kCgTile(stride) + kLanes) * stride;
+    return kCgVectors * stride + (kCgTile(stride) + kLanes) * stride;
 }
 
 constexpr std::int64_t dual_scratch(std::int64_t stride, std::int64_t n) {

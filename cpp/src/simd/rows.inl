@@ -78,47 +78,6 @@ MF_INLINE void pass(const Rows& rows, std::int64_t n, std::int64_t stride, const
     for (int c = 0; c < NV; ++c) store<T>(out + c * W<T>, held[c]);
 }
 
-// r = sum_j (g_j - c_j s_j) [y_j; 1] - diag [x; b] + ridge prior at the warm start; returns the
-// value there.
-template <class T, int NV, class Rows>
-MF_INLINE double first_residual(const RowProblem<T>& p, const Rows& rows, const T* x, T bias,
-                                const T* diag, T* r, T& r_bias) {
-    const std::int64_t k = p.table.stride;
-    for (std::int64_t j = 0; j < k; j += W<T>) store<T>(r + j, -(load(diag + j) * load(x + j)));
-    double ridge = -static_cast<double>(dot(r, x, k));
-    if (p.prior != nullptr) {
-        for (std::int64_t j = 0; j < k; j += W<T>)
-            store<T>(r + j, load(r + j) + splat(p.ridge) * load(p.prior + j));
-        ridge -= 2 * static_cast<double>(p.ridge * dot(p.prior, x, k));
-    }
-    Group<T> value{}, total{};
-    pass<T, NV>(rows, p.n, k, x, r, [&](std::int64_t j, Group<T> s) MF_LAMBDA {
-        s += bias;
-        const Group<T> g = load_group(p.g + j), cs = load_group(p.c + j) * s;
-        value += (cs - 2 * g) * s;
-        total += g - cs;
-        return g - cs;
-    });
-    r_bias = p.bias ? sum_group<T>(total) + p.bias_ridge * (p.prior_bias - bias) : T(0);
-    return ridge + static_cast<double>(sum_group<T>(value)) +
-           static_cast<double>(p.bias_ridge * bias * (bias - 2 * p.prior_bias));
-}
-
-// q = (sum_j c_j [y_j; 1] [y_j; 1]' + diag) [d; d_bias]
-template <class T, int NV, class Rows>
-MF_INLINE void apply(const RowProblem<T>& p, const Rows& rows, const T* d, T d_bias,
-                     const T* diag, T* q, T& q_bias) {
-    const std::int64_t k = p.table.stride;
-    for (std::int64_t j = 0; j < k; j += W<T>) store<T>(q + j, load(diag + j) * load(d + j));
-    Group<T> total{};
-    pass<T, NV>(rows, p.n, k, d, q, [&](std::int64_t j, Group<T> s) MF_LAMBDA {
-        const Group<T> a = load_group(p.c + j) * (s + d_bias);
-        total += a;
-        return a;
-    });
-    q_bias = p.bias ? sum_group<T>(total) + p.bias_ridge * d_bias : T(0);
-}
-
 // What rounding leaves of a zero, beside 1.
 template <class T>
 constexpr T kEpsilon = sizeof(T) == 4 ? T(1.2e-7) : T(2.3e-16);
@@ -141,81 +100,198 @@ MF_INLINE void diagonals(const RowProblem<T>& p, T* diag, T* inverse) {
     }
 }
 
-template <class T, int NV>
-void row_cg_of(const RowProblem<T>& p, RowAnswer<T>& answer, int steps, T tolerance, T relaxation,
-               T* scratch) {
+template <int N>
+struct Constant {
+    static constexpr int value = N;
+};
+
+// Where the vectors of a row's conjugate gradient lie: residual, direction, the matrix times the
+// direction, the diagonal, and the preconditioner.
+template <class T>
+struct CgVectors {
+    T *r, *d, *q, *diag, *inverse;
+    MF_INLINE CgVectors(T* work, std::int64_t k)
+        : r(work), d(r + k), q(d + k), diag(q + k), inverse(diag + k) {}
+};
+
+// r = ridge prior - diag x, to which the first pass adds sum_j (g_j - c_j s_j) y_j.
+template <class T>
+MF_INLINE void cg_begin(CgRow<T>& s) {
+    const RowProblem<T>& p = s.problem;
     const std::int64_t k = p.table.stride;
-    T *x = answer.x, *r = scratch, *d = r + k, *q = d + k, *diag = q + k, *inverse = diag + k;
-    T* tile = p.n <= kCgTile(k) ? inverse + k : nullptr;
+    const CgVectors<T> v(s.work, k);
+    const T* x = s.answer.x;
+    diagonals(p, v.diag, v.inverse);
+    for (std::int64_t j = 0; j < k; j += W<T>) store<T>(v.r + j, -(load(v.diag + j) * load(x + j)));
+    s.value = -static_cast<double>(dot(v.r, x, k));
+    if (p.prior != nullptr) {
+        for (std::int64_t j = 0; j < k; j += W<T>)
+            store<T>(v.r + j, load(v.r + j) + splat(p.ridge) * load(p.prior + j));
+        s.value -= 2 * static_cast<double>(p.ridge * dot(p.prior, x, k));
+    }
+    s.bias = p.bias ? *s.answer.bias : T(0);
+    s.taken = 0;
+    for (int i = 0; i < kMostGroup; ++i) s.total[i] = s.squares[i] = T(0);
+}
+
+// Entries begin..begin + n of the pass under way, `rows` their rows: the first pass forms the residual
+// at the warm start and the value there, the others q = (sum_j c_j [y_j; 1] [y_j; 1]' + diag) [d; d_bias].
+template <class T, int NV, class Rows>
+MF_INLINE void cg_entries(CgRow<T>& s, const Rows& rows, std::int64_t begin, std::int64_t n) {
+    const RowProblem<T>& p = s.problem;
+    const std::int64_t k = p.table.stride;
+    const CgVectors<T> v(s.work, k);
+    const T *c = p.c + begin, *g = p.g + begin;
+    Group<T> total = load_group(s.total);
+    if (s.taken == 0) {
+        Group<T> squares = load_group(s.squares);
+        const T bias = s.bias;
+        pass<T, NV>(rows, n, k, s.answer.x, v.r, [&](std::int64_t j, Group<T> scores) MF_LAMBDA {
+            scores += bias;
+            const Group<T> gj = load_group(g + j), cs = load_group(c + j) * scores;
+            squares += (cs - 2 * gj) * scores;
+            total += gj - cs;
+            return gj - cs;
+        });
+        store_group<T>(s.squares, squares);
+    } else {
+        const T d_bias = s.d_bias;
+        pass<T, NV>(rows, n, k, v.d, v.q, [&](std::int64_t j, Group<T> scores) MF_LAMBDA {
+            const Group<T> a = load_group(c + j) * (scores + d_bias);
+            total += a;
+            return a;
+        });
+    }
+    store_group<T>(s.total, total);
+}
+
+// What follows a pass over all entries: a step along the direction, and the next one. False: the
+// answer is final.
+template <class T>
+MF_INLINE bool cg_turn(CgRow<T>& s, int steps, T tolerance, T relaxation) {
+    const RowProblem<T>& p = s.problem;
+    const std::int64_t k = p.table.stride;
+    const CgVectors<T> v(s.work, k);
+    T* x = s.answer.x;
+    const T inverse_b = p.bias && p.bias_curvature > 0 ? 1 / p.bias_curvature : T(0);
+    const T total = p.bias ? sum_group<T>(load_group(s.total)) : T(0);
+    if (s.taken == 0) {
+        const double first = s.value + static_cast<double>(sum_group<T>(load_group(s.squares))) +
+                             static_cast<double>(p.bias_ridge * s.bias * (s.bias - 2 * p.prior_bias));
+        s.value = first;
+        s.r_bias = p.bias ? total + p.bias_ridge * (p.prior_bias - s.bias) : T(0);
+        V<T> rz_v{};
+        for (std::int64_t j = 0; j < k; j += W<T>) {
+            const V<T> rj = load(v.r + j), z = load(v.inverse + j) * rj;
+            rz_v += rj * z;
+            store<T>(v.d + j, z);
+        }
+        s.d_bias = inverse_b * s.r_bias;
+        s.rz = sum<T>(rz_v) + s.r_bias * s.d_bias;
+        // At the minimum the value is minus b' A^-1 b, all that a start from zero gains.
+        const T gain_from_zero = static_cast<T>(-first);
+        constexpr T rounding = kEpsilon<T> * kEpsilon<T>;
+        const T least = tolerance > rounding ? tolerance : rounding;
+        s.enough = least * (gain_from_zero > s.rz ? gain_from_zero : s.rz);
+    } else {
+        const T q_bias = p.bias ? total + p.bias_ridge * s.d_bias : T(0);
+        const T curvature = dot(v.d, v.q, k) + s.d_bias * q_bias;
+        // Below, the direction is one of rounding alone, and a step along it leads anywhere.
+        if (!(curvature > kEpsilon<T> * s.rz)) {
+            steps = 0;
+        } else {
+            // The directions are conjugate: going past the minimum along one changes nothing for the others.
+            const double gain = static_cast<double>(relaxation) * (2 - static_cast<double>(relaxation));
+            const T alpha = s.rz / curvature;
+            const V<T> va = splat(alpha), go = splat(relaxation * alpha);
+            V<T> next_v{};
+            for (std::int64_t j = 0; j < k; j += W<T>) {
+                store<T>(x + j, load(x + j) + go * load(v.d + j));
+                const V<T> rj = load(v.r + j) - va * load(v.q + j);
+                next_v += rj * rj * load(v.inverse + j);
+                store<T>(v.r + j, rj);
+            }
+            s.bias += relaxation * alpha * s.d_bias;
+            s.r_bias -= alpha * q_bias;
+            s.value -= gain * static_cast<double>(alpha) * static_cast<double>(s.rz);
+            const T next = sum<T>(next_v) + s.r_bias * s.r_bias * inverse_b;
+            const T beta = next / s.rz;
+            const V<T> vb = splat(beta);
+            for (std::int64_t j = 0; j < k; j += W<T>)
+                store<T>(v.d + j, load(v.inverse + j) * load(v.r + j) + vb * load(v.d + j));
+            s.d_bias = inverse_b * s.r_bias + beta * s.d_bias;
+            s.rz = next;
+        }
+    }
+    if (s.taken < steps && s.rz > s.enough) {
+        ++s.taken;
+        for (std::int64_t j = 0; j < k; j += W<T>)
+            store<T>(v.q + j, load(v.diag + j) * load(v.d + j));
+        for (int i = 0; i < kMostGroup; ++i) s.total[i] = T(0);
+        return true;
+    }
+    if (p.bias) *s.answer.bias = s.bias;
+    s.answer.value = s.value;
+    return false;
+}
+
+template <class T, int NV>
+void row_cg_of(CgRow<T>& s, int steps, T tolerance, T relaxation) {
+    const RowProblem<T>& p = s.problem;
+    const std::int64_t k = p.table.stride;
+    T* tile = p.n <= kCgTile(k) ? s.work + kCgVectors * k : nullptr;
     const Gathered<T> rows{p.table, p.index, p.n};
     const Tiled<T> tiled{tile, k};
-    T b = p.bias ? *answer.bias : T(0), r_b = 0, q_b = 0;
-    const T inverse_b = p.bias && p.bias_curvature > 0 ? 1 / p.bias_curvature : T(0);
-    diagonals(p, diag, inverse);
-    const double first =
-        tile != nullptr
-            ? first_residual<T, NV>(p, Gathered<T, true>{p.table, p.index, p.n, tile}, x, b, diag, r, r_b)
-            : first_residual<T, NV>(p, rows, x, b, diag, r, r_b);
-    double value = first;
-
-    V<T> rz_v{};
-    for (std::int64_t j = 0; j < k; j += W<T>) {
-        const V<T> rj = load(r + j), z = load(inverse + j) * rj;
-        rz_v += rj * z;
-        store<T>(d + j, z);
-    }
-    T d_b = inverse_b * r_b;
-    T rz = sum<T>(rz_v) + r_b * d_b;
-    // At the minimum the value is minus b' A^-1 b, all that a start from zero gains.
-    const T gain_from_zero = static_cast<T>(-first);
-    constexpr T rounding = kEpsilon<T> * kEpsilon<T>;
-    const T least = tolerance > rounding ? tolerance : rounding;
-    const T enough = least * (gain_from_zero > rz ? gain_from_zero : rz);
-    // The directions are conjugate: going past the minimum along one changes nothing for the others.
-    const double gain = static_cast<double>(relaxation) * (2 - static_cast<double>(relaxation));
-    for (int step = 0; step < steps && rz > enough; ++step) {
+    cg_begin(s);
+    if (tile != nullptr)
+        cg_entries<T, NV>(s, Gathered<T, true>{p.table, p.index, p.n, tile}, 0, p.n);
+    else
+        cg_entries<T, NV>(s, rows, 0, p.n);
+    while (cg_turn(s, steps, tolerance, relaxation)) {
         if (tile != nullptr)
-            apply<T, NV>(p, tiled, d, d_b, diag, q, q_b);
+            cg_entries<T, NV>(s, tiled, 0, p.n);
         else
-            apply<T, NV>(p, rows, d, d_b, diag, q, q_b);
-        const T curvature = dot(d, q, k) + d_b * q_b;
-        // Below, the direction is one of rounding alone, and a step along it leads anywhere.
-        if (!(curvature > kEpsilon<T> * rz)) break;
-        const T alpha = rz / curvature;
-        const V<T> va = splat(alpha), go = splat(relaxation * alpha);
-        V<T> next_v{};
-        for (std::int64_t j = 0; j < k; j += W<T>) {
-            store<T>(x + j, load(x + j) + go * load(d + j));
-            const V<T> rj = load(r + j) - va * load(q + j);
-            next_v += rj * rj * load(inverse + j);
-            store<T>(r + j, rj);
-        }
-        b += relaxation * alpha * d_b;
-        r_b -= alpha * q_b;
-        value -= gain * static_cast<double>(alpha) * static_cast<double>(rz);
-        const T next = sum<T>(next_v) + r_b * r_b * inverse_b;
-        const T beta = next / rz;
-        const V<T> vb = splat(beta);
-        for (std::int64_t j = 0; j < k; j += W<T>)
-            store<T>(d + j, load(inverse + j) * load(r + j) + vb * load(d + j));
-        d_b = inverse_b * r_b + beta * d_b;
-        rz = next;
+            cg_entries<T, NV>(s, rows, 0, p.n);
     }
-    if (p.bias) *answer.bias = b;
-    answer.value = value;
+}
+
+// Calls f with the vectors per row as a constant where a row stays in registers, else with 0.
+template <class T, class F>
+MF_INLINE void by_width(std::int64_t stride, F f) {
+    switch (stride / W<T>) {
+        case 2: return f(Constant<2>{});
+        case 4: return f(Constant<4>{});
+        case 8:
+            if constexpr (kBytes >= 32) return f(Constant<8>{});
+            [[fallthrough]];
+        default: return f(Constant<0>{});
+    }
 }
 
 template <class T>
-void row_cg(const RowProblem<T>& p, RowAnswer<T>& answer, int steps, T tolerance, T relaxation,
-            T* scratch) {
-    switch (p.table.stride / W<T>) {
-        case 2: return row_cg_of<T, 2>(p, answer, steps, tolerance, relaxation, scratch);
-        case 4: return row_cg_of<T, 4>(p, answer, steps, tolerance, relaxation, scratch);
-        case 8:
-            if constexpr (kBytes >= 32) return row_cg_of<T, 8>(p, answer, steps, tolerance, relaxation, scratch);
-            [[fallthrough]];
-        default: return row_cg_of<T, 0>(p, answer, steps, tolerance, relaxation, scratch);
-    }
+void row_cg(CgRow<T>& row, int steps, T tolerance, T relaxation) {
+    by_width<T>(row.problem.table.stride, [&](auto width) MF_LAMBDA {
+        row_cg_of<T, width.value>(row, steps, tolerance, relaxation);
+    });
+}
+
+template <class T>
+void row_cg_begin(CgRow<T>& row) {
+    cg_begin(row);
+}
+
+template <class T>
+void row_cg_entries(CgRow<T>& row, std::int64_t begin, std::int64_t end) {
+    const RowProblem<T>& p = row.problem;
+    const Gathered<T> rows{p.table, p.index + begin, end - begin};
+    by_width<T>(p.table.stride, [&](auto width) MF_LAMBDA {
+        cg_entries<T, width.value>(row, rows, begin, end - begin);
+    });
+}
+
+template <class T>
+bool row_cg_turn(CgRow<T>& row, int steps, T tolerance, T relaxation) {
+    return cg_turn(row, steps, tolerance, relaxation);
 }
 
 // Brings the rows from entry `first` on into the cache, a few lines a call, kTile rows in all.

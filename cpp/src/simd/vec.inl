@@ -75,6 +75,10 @@ template <class T>
 MF_INLINE Group<T> load_group(const T* p) {
     return *reinterpret_cast<const Group<T>*>(p);
 }
+template <class T>
+MF_INLINE void store_group(T* p, Group<T> g) {
+    *reinterpret_cast<Group<T>*>(p) = g;
+}
 
 // The sums of the lanes of v[0..kGroup).
 template <class T>
