@@ -202,7 +202,8 @@ constexpr std::int64_t kTile = 64;  // rows gathered at a time
 // They lie this far apart: at a power of two they would share a few of the cache's sets.
 constexpr std::int64_t kTileRow(std::int64_t stride) { return stride + kLanes; }
 
-// Rows that conjugate gradient copies side by side for its later steps: what half an L2 cache holds.
+// Rows of the table that half an L2 cache holds: what conjugate gradient copies side by side for its
+// later steps and, of longer rows, the band that a batch goes through together.
 constexpr std::int64_t kCgTile(std::int64_t stride) { return (std::int64_t{1} << 17) / stride; }
 constexpr std::int64_t cg_scratch(std::int64_t stride) {
     return kCgVectors * stride + (kCgTile(stride) + kLanes) * stride;

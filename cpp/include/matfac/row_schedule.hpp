@@ -11,7 +11,7 @@ namespace matfac {
 constexpr std::int64_t kGiant = 32768;        // longer rows' Grams are shared out among the threads
 constexpr std::int64_t kChunkEntries = 8192;  // work per hand-out
 constexpr std::int64_t kChunkRows = 256;
-constexpr std::int64_t kBatchRows = 512;
+constexpr std::int64_t kBatchRows = 512;      // whose directions and sums a cache has to hold
 // Bytes; a smaller table stays in the cache that cores share.
 constexpr std::int64_t kCached = std::int64_t{1} << 25;
 
