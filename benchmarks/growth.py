@@ -4,10 +4,11 @@
     python benchmarks/growth.py --sizes 1M 20M --models sgd
 
 Each fit is a process of its own, which loads the matrix, notes its memory, fits, and tells the
-median seconds of its sweeps and the peak. `needed` is both CSR orientations and the factors;
-`estimate` is what `estimate_memory` said before. Fails where a million entries cost more than
---slope times as much time in a larger matrix as in the smallest, the peak is above --over times
-what is needed in the largest, or the estimate is off by a tenth of the peak there. Writes
+median seconds of its sweeps and the peak. With --repeats all of them go in turn that often, and
+the median of the medians and the highest peak count. `needed` is both CSR orientations and the
+factors; `estimate` is what `estimate_memory` said before. Fails where a million entries cost more
+than --slope times as much time in a larger matrix as in the smallest, the peak is above --over
+times what is needed in the largest, or the estimate is off by a tenth of the peak there. Writes
 growth.md and growth.json to --out.
 """
 
@@ -19,7 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,12 @@ def measured(path: Path, size: int, model: str, chosen: argparse.Namespace) -> R
     return Row(model, cases.size_name(size), size, **json.loads(done.stdout))
 
 
+def together(runs: tuple[Row, ...]) -> Row:
+    """One row for the runs of one fit."""
+    sweep = statistics.median(run.sweep for run in runs)
+    return replace(runs[0], sweep=sweep, peak=max(run.peak for run in runs))
+
+
 def failures(rows: list[Row], chosen: argparse.Namespace) -> list[str]:
     """What is not as it should be."""
     found = []
@@ -144,6 +151,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--d", type=int, default=64)
     parser.add_argument("--threads", type=int, default=default_threads())
     parser.add_argument("--n-iter", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--slope", type=float, default=1.3)
     parser.add_argument("--over", type=float, default=1.3)
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks"))
@@ -153,19 +161,28 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.child:
         child(chosen.child, chosen.models[0], chosen.d, chosen.threads, chosen.n_iter)
         return 0
-    rows: list[Row] = []
-    for size in map(cases.parse_size, chosen.sizes):
-        with tempfile.TemporaryDirectory() as folder:
-            path = (chosen.folder or Path(folder)) / f"{size}.npz"
+    with tempfile.TemporaryDirectory() as folder:
+        kept, models = chosen.folder or Path(folder), chosen.models
+        paths = {size: kept / f"{size}.npz" for size in map(cases.parse_size, chosen.sizes)}
+        for size, path in paths.items():
             if not path.exists():
                 make(size, path)
-            rows += [measured(path, size, model, chosen) for model in chosen.models]
+        rounds = [
+            [
+                measured(path, size, model, chosen)
+                for size, path in paths.items()
+                for model in models
+            ]
+            for _ in range(chosen.repeats)
+        ]
+    rows = [together(runs) for runs in zip(*rounds, strict=True)]
     described = machine.describe()
     head = (
         "| model | entries | s/sweep | s per million | peak MB | needed | ratio | estimate | off "
     )
     lines = [f"{head}| objective |", "|---" * 10 + "|", *(row.cells() for row in rows)]
-    page = f"d = {chosen.d}, {chosen.threads} threads; {described['cpu']}.\n\n" + "\n".join(lines)
+    how = f"d = {chosen.d}, {chosen.threads} threads, {chosen.repeats} in turn"
+    page = f"{how}; {described['cpu']}.\n\n" + "\n".join(lines)
     chosen.out.mkdir(parents=True, exist_ok=True)
     (chosen.out / "growth.md").write_text(page + "\n", encoding="utf-8")
     document = {"machine": described, "rows": [asdict(row) for row in rows]}

@@ -46,8 +46,8 @@ SOLVERS = (
     Mutant(
         "exact: pivots",
         CHOLESKY,
-        "pivot > kTiny<T> * original[i] ? «1 / root(pivot)»",
-        "1 / pivot",
+        "pivots[i] > 0 ? «1 / root(pivots[i])» : T(0)",
+        "1 / pivots[i]",
         "half_sweep",
     ),
     Mutant("short rows", DUAL, "half[i] = «1 / root(half[i])»;", "1 / half[i]", "half_sweep"),

@@ -203,14 +203,14 @@ constexpr std::int64_t kTile = 64;  // rows gathered at a time
 constexpr std::int64_t kTileRow(std::int64_t stride) { return stride + kLanes; }
 
 // Rows of the table that half an L2 cache holds: what conjugate gradient copies side by side for its
-// later steps and, of longer rows, the band that a batch goes through together.
+// later steps and, a few of them, the band that a batch of longer rows goes through together.
 constexpr std::int64_t kCgTile(std::int64_t stride) { return (std::int64_t{1} << 17) / stride; }
 constexpr std::int64_t cg_scratch(std::int64_t stride) {
     return kCgVectors * stride + (kCgTile(stride) + kLanes) * stride;
 }
 
 constexpr std::int64_t dual_scratch(std::int64_t stride, std::int64_t n) {
-    return stride + padded(n) * (4 + padded(n) + stride);
+    return stride + padded(n) * (3 + padded(n) + stride);
 }
 
 enum class Isa { baseline, avx2, avx512 };

@@ -7,15 +7,15 @@ template <class T>
 constexpr T kMostKernel = sizeof(T) == 4 ? T(1e4) : T(1e12);
 
 // False, and nothing done, where the row has no ridge or too little for this form.
-// scratch: n padded to kLanes, times stride and itself, and four times more of each.
+// scratch: dual_scratch elements.
 template <class T>
 bool row_dual(const RowProblem<T>& p, RowAnswer<T>& answer, T* scratch) {
     constexpr int G = kGroup<T>;
     const std::int64_t k = p.table.stride, size = padded(p.n);
     if (!(p.ridge > 0) || (p.bias && !(p.bias_ridge > 0))) return false;
     const T flat = p.bias ? 1 / p.bias_ridge : T(0);
-    T *half = scratch, *s = half + k, *w = s + size, *u = w + size, *inverse = u + size;
-    T *kernel = inverse + size, *z = kernel + size * size;
+    T *half = scratch, *s = half + k, *w = s + size, *u = w + size;
+    T *kernel = u + size, *z = kernel + size * size;
     diagonals(p, half, static_cast<T*>(nullptr));
     for (std::int64_t i = 0; i < k; ++i) half[i] = 1 / root(half[i]);
     for (std::int64_t j = 0; j < size; ++j) {
@@ -45,9 +45,9 @@ bool row_dual(const RowProblem<T>& p, RowAnswer<T>& answer, T* scratch) {
         kernel[a * size + a] += 1;
         if (!(kernel[a * size + a] < kMostKernel<T>)) return false;
     }
-    cholesky(kernel, inverse, size);
+    cholesky(kernel, size);
     T* const sides[] = {u};
-    cholesky_solve<T, 1>(kernel, inverse, size, sides);
+    cholesky_solve<T, 1>(kernel, size, sides);
 
     for (std::int64_t i = 0; i < k; i += W<T>) {
         V<T> x{};

@@ -276,22 +276,12 @@ void row_cg(CgRow<T>& row, int steps, T tolerance, T relaxation) {
 }
 
 template <class T>
-void row_cg_begin(CgRow<T>& row) {
-    cg_begin(row);
-}
-
-template <class T>
 void row_cg_entries(CgRow<T>& row, std::int64_t begin, std::int64_t end) {
     const RowProblem<T>& p = row.problem;
     const Gathered<T> rows{p.table, p.index + begin, end - begin};
     by_width<T>(p.table.stride, [&](auto width) MF_LAMBDA {
         cg_entries<T, width.value>(row, rows, begin, end - begin);
     });
-}
-
-template <class T>
-bool row_cg_turn(CgRow<T>& row, int steps, T tolerance, T relaxation) {
-    return cg_turn(row, steps, tolerance, relaxation);
 }
 
 // Brings the rows from entry `first` on into the cache, a few lines a call, kTile rows in all.
@@ -308,13 +298,16 @@ struct Coming {
         if (step == 0) last = first;
     }
     MF_INLINE void operator()() {
-        if (row >= last) return;
-        const T* y = p.table.row(row < p.n ? p.index[row] : p.next[row - p.n]);
-        const std::int64_t k = p.table.stride, end = at + step < k ? at + step : k;
-        for (; at < end; at += kLine) __builtin_prefetch(y + at, 0, 2);
-        if (at < k) return;
-        at = 0;
-        ++row;
+        const std::int64_t k = p.table.stride;
+        for (std::int64_t left = step; left > 0 && row < last;) {
+            const T* y = p.table.row(row < p.n ? p.index[row] : p.next[row - p.n]);
+            const std::int64_t end = at + left < k ? at + left : k;
+            left -= end - at;
+            for (; at < end; at += kLine) __builtin_prefetch(y + at, 0, 2);
+            if (at < k) return;
+            at = 0;
+            ++row;
+        }
     }
 };
 
@@ -376,20 +369,20 @@ void row_gram(const RowProblem<T>& p, T* gram, T* moments, T* scratch) {
 template <class T>
 void row_solve(const RowProblem<T>& p, T* gram, T* moments, RowAnswer<T>& answer) {
     const std::int64_t k = p.table.stride;
-    T *x = answer.x, *cy = moments + k, *right = moments + 2 * k + 16, *inverse = right + k;
+    T *x = answer.x, *cy = moments + k, *right = moments + 2 * k + 16;
     diagonals(p, right, static_cast<T*>(nullptr));
     for (std::int64_t j = 0; j < k; ++j) gram[j * k + j] += right[j];
     for (std::int64_t j = 0; j < k; ++j) right[j] = moments[j];
-    cholesky(gram, inverse, k);
+    cholesky(gram, k);
     T b = 0;
     if (!p.bias) {
         T* const sides[] = {right};
-        cholesky_solve<T, 1>(gram, inverse, k, sides);
+        cholesky_solve<T, 1>(gram, k, sides);
     } else {
         // The bordered system [A s; s' t] by its Schur complement; s is kept for the correction.
         for (std::int64_t j = 0; j < k; ++j) x[j] = cy[j];
         T* const sides[] = {right, x};
-        cholesky_solve<T, 2>(gram, inverse, k, sides);
+        cholesky_solve<T, 2>(gram, k, sides);
         const T left = moments[2 * k + 1] + p.bias_ridge - dot(cy, x, k);
         b = left > 0 ? (moments[2 * k] - dot(cy, right, k)) / left : T(0);
         for (std::int64_t j = 0; j < k; ++j) right[j] -= b * x[j];
