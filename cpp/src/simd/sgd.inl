@@ -70,6 +70,15 @@ private:
     std::int64_t k_;
 };
 
+constexpr std::int64_t kUsersAhead = 4;  // runs between a prefetch and its use
+
+// Where this epoch's walk over a run starts.
+template <class T>
+MF_INLINE std::int64_t first_entry(const SgdBlock<T>& block, std::int64_t run) {
+    const std::int64_t begin = block.start[run], n = block.start[run + 1] - begin;
+    return begin + static_cast<std::int64_t>((static_cast<std::uint64_t>(n) * block.entry_shift) >> 32);
+}
+
 // HOGWILD. Other threads may be at the same rows: their plain loads and stores race with these by
 // design (Niu et al. 2011). Nothing else in the core races, and nothing here is read for control flow.
 template <class T, int NV, bool CLIP = false>
@@ -78,15 +87,15 @@ double hogwild_block(const SgdBlock<T>& block, const SgdModel<T>& model) {
     double loss = 0;
     for (std::int64_t visited = 0; visited < block.n_runs; ++visited) {
         const std::int64_t run = (block.first_run + visited) % block.n_runs;
-        const std::int64_t next = run + 1 < block.n_runs ? run + 1 : 0;
+        const std::int64_t far = run + kUsersAhead, next = far < block.n_runs ? far : far % block.n_runs;
         const std::int64_t begin = block.start[run], n = block.start[run + 1] - begin;
         SgdRow<T>* user = model.user_rows + block.user[run];
         SgdRow<T> u = *user;
         UserRow<T, NV, CLIP> x(model.users.row(block.user[run]), k);
-        std::int64_t e = begin + ((static_cast<std::uint64_t>(n) * block.entry_shift) >> 32);
+        std::int64_t e = first_entry(block, run);
         prefetch_row<T>(model.users.row(block.user[next]), k);
         __builtin_prefetch(model.user_rows + block.user[next]);
-        prefetch_row<T>(model.items.row(block.item[e]), k);
+        prefetch_row<T>(model.items.row(block.item[first_entry(block, next)]), k);
         for (std::int64_t j = 0; j < n; ++j) {
             const std::int32_t item = block.item[e];
             const T value = block.value[e] - model.mean;
