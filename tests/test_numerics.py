@@ -108,6 +108,16 @@ def test_a_fit_is_finite_or_a_clear_error(
         assert_finite(model, X)
 
 
+@pytest.mark.parametrize("exponent", [-30, -11, 11, 12, 14])
+@pytest.mark.parametrize("seed", range(3))
+def test_systems_of_uneven_coordinates_are_solved(exponent: int, seed: int) -> None:
+    """Without a ridge one factor of an item may be 1e17 times the other, and its pivot tiny."""
+    for digit in (1.0, 0.37, 2.2):
+        X = sp.csr_array([[digit * 10.0**exponent]])
+        model = ImplicitMF(alpha=3.0, n_factors=2, n_iter=6, reg=0.0, random_state=seed).fit(X)
+        assert_finite(model, X)
+
+
 # ------------------------------------------------------------------ sensible
 
 

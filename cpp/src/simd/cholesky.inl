@@ -10,26 +10,27 @@ constexpr int kPanel = W<T> < 8 ? 8 : W<T>;
 template <class T>
 constexpr T kTiny = sizeof(T) == 4 ? T(1e-6) : T(1e-14);
 
-// The block at `a`, its rows n apart, becomes U'^-1, lower, with zeros above; original: its diagonal
-// before any update. A coordinate left out has a row and a column of zeros.
+// The block at `a`, its rows n apart, becomes U'^-1, lower, with zeros above; unit: what made its
+// diagonal 1 before any update, on both sides, so that no size of the entries overflows here. A
+// coordinate left out has a row and a column of zeros.
 template <class T>
-MF_INLINE void invert_block(T* a, std::int64_t n, const T* original) {
+MF_INLINE void invert_block(T* a, std::int64_t n, const T* unit) {
     constexpr int P = kPanel<T>, NV = P / W<T>;
     V<T> u[P][NV], l[P][NV];
-    alignas(64) T pivots[P], unit[P] = {};
+    alignas(64) T pivots[P], own[P] = {};
 #pragma GCC unroll 16
     for (int i = 0; i < P; ++i) {
-        unit[i] = 1;
+        own[i] = unit[i];
         for (int v = 0; v < NV; ++v) {
-            u[i][v] = load(a + i * n + v * W<T>);
-            l[i][v] = load(unit + v * W<T>);
+            u[i][v] = splat<T>(unit[i]) * load(a + i * n + v * W<T>) * load(unit + v * W<T>);
+            l[i][v] = load(own + v * W<T>);
         }
-        unit[i] = 0;
+        own[i] = 0;
     }
 #pragma GCC unroll 16
     for (int c = 0; c < P; ++c) {
         const T pivot = u[c][c / W<T>][c % W<T>];
-        const bool kept = pivot > kTiny<T> * original[c];
+        const bool kept = pivot > kTiny<T>;
         const V<T> inverse = splat<T>(kept ? 1 / pivot : T(0));
         pivots[c] = kept ? pivot : T(0);
         V<T> x[NV], y[NV];
@@ -57,10 +58,11 @@ template <class T>
 void cholesky(T* a, std::int64_t n) {
     constexpr int P = kPanel<T>;
     for (std::int64_t p = 0; p < n; p += P) {
-        T *panel = a + p * n, *block = panel + p, original[P];
-        for (std::int64_t i = 0; i < P; ++i) original[i] = block[i * n + i];
+        T *panel = a + p * n, *block = panel + p, unit[P];
+        for (std::int64_t i = 0; i < P; ++i)
+            unit[i] = block[i * n + i] > 0 ? 1 / root(block[i * n + i]) : T(0);
         gemm<T, true>(block, n, a + p, 1, n, a + p, n, P, n - p, p);
-        invert_block(block, n, original);
+        invert_block(block, n, unit);
         for (std::int64_t j = p + P; j < n; j += W<T>) {
             V<T> r[P];
 #pragma GCC unroll 16
