@@ -241,7 +241,7 @@ def test_same_bits_for_any_thread_count(loss: str, steps: int, dtype: str) -> No
 
 @pytest.mark.parametrize("loss", ["ials", "ratings"])
 def test_long_rows_solved_together_get_the_bits_they_get_alone(loss: str, dtype: str) -> None:
-    """At 32 MiB of items one thread has entries enough for batches here, and three have not."""
+    """At 32 MiB of items one thread has entries enough for batches here, and seven have not."""
     k, m = 256, 40
     n = (1 << 25) // (k * np.dtype(dtype).itemsize) + 1
     rng = np.random.default_rng(10)
@@ -257,7 +257,7 @@ def test_long_rows_solved_together_get_the_bits_they_get_alone(loss: str, dtype:
     x, y = table(rng.normal(size=(m, k)) * 0.1, dtype), table(rng.normal(size=(n, k)) * 0.1, dtype)
     csr, ratings = core_csr(matrix, dtype), loss == "ratings"
     answers = []
-    for n_threads in (1, 3):
+    for n_threads in (1, 7):
         solved, bias = x.copy(), np.zeros(m, dtype)
         value = _core.half_sweep(
             csr,

@@ -114,8 +114,20 @@ def test_systems_of_uneven_coordinates_are_solved(exponent: int, seed: int) -> N
     """Without a ridge one factor of an item may be 1e17 times the other, and its pivot tiny."""
     for digit in (1.0, 0.37, 2.2):
         X = sp.csr_array([[digit * 10.0**exponent]])
-        model = ImplicitMF(alpha=3.0, n_factors=2, n_iter=6, reg=0.0, random_state=seed).fit(X)
-        assert_finite(model, X)
+        model = ImplicitMF(alpha=3.0, n_factors=2, n_iter=6, reg=0.0, random_state=seed)
+        assert_finite(model.fit(X), X)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["ials", "ials-exact", "hu", "hu-exact"])
+def test_more_factors_than_the_rank_without_a_ridge(name: str, dtype: str) -> None:
+    """Directions of rounding alone are left out: nothing grows from sweep to sweep."""
+    shared = {"n_factors": 17, "reg_exponent": 0.0, "n_iter": 6, "dtype": dtype, "random_state": 0}
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        ratings = rng.integers(1, 6, (12, 7)) * (rng.random((12, 7)) < 0.5)
+        X = sp.csr_array(ratings * 10.0 ** rng.integers(-12, 13))
+        assert_finite(SOLVERS[name](reg=(0.0, 1e-12)[seed % 2], **shared).fit(X), X)
 
 
 # ------------------------------------------------------------------ sensible

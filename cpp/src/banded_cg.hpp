@@ -13,7 +13,7 @@
 
 namespace matfac {
 
-constexpr std::int64_t kBandTiles = 4;  // kCgTiles to a band: fewer give a row too few entries there
+constexpr std::int64_t kBandTiles = 8;  // kCgTiles to a band: fewer give a row too few entries there
 constexpr std::size_t kRowsAhead = 2;   // rows between a prefetch and its use
 
 // Entries from `first` on lie where no cache holds them, and the processor does not see them coming.

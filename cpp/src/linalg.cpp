@@ -21,7 +21,9 @@ void by_lapack(const BlasTable& blas, int n, double* matrix, double* values) {
     std::vector<int> iwork(static_cast<std::size_t>(liwork));
     blas.dsyevd(&vectors, &upper, &n, matrix, &n, values, work.data(), &lwork, iwork.data(),
                 &liwork, &info);
-    if (info != 0) throw std::domain_error("the eigenvalues of a factor Gram did not converge");
+    if (info != 0)
+        throw std::domain_error(
+            "the eigenvalues of a factor Gram did not converge: raise reg or scale the ratings");
 }
 
 // One Jacobi rotation that annihilates a[p][q] of the symmetric a; rows of v follow.

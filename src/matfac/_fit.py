@@ -26,6 +26,7 @@ from matfac._validation import (
     check_integer,
     check_matrix,
     check_real,
+    check_threads,
     seed_of,
 )
 
@@ -51,6 +52,7 @@ class FitMixin:
     nonnegative: bool
     l1_reg: float
     init_std: float
+    cg_steps: int | None = None  # RankingMF has none
     n_threads: int | None
     random_state: Any
     dtype: str
@@ -116,13 +118,14 @@ class FitMixin:
         Examples
         --------
         >>> from matfac import ImplicitMF
-        >>> print(ImplicitMF(n_factors=64).estimate_memory(480_000, 17_800, 100_000_000))
+        >>> model = ImplicitMF(n_factors=64, n_threads=2)
+        >>> print(model.estimate_memory(480_000, 17_800, 100_000_000))
         matrix           803.8 MB
-        arranged         800.1 MB
+        arranged         984.5 MB
         features           0.0 MB
         factors          127.4 MB
         snapshots        127.4 MB
-        total          1,858.9 MB
+        total          2,043.2 MB
         """
         self._check_shared()
         sizes = {"n_users": n_users, "n_items": n_items, "nnz": nnz}
@@ -149,7 +152,11 @@ class FitMixin:
     def _working_bytes(self, m: int, n: int, nnz: int, itemsize: int) -> tuple[int, int]:
         """Return the bytes of the entries as the solver arranges them, and of its tables."""
         factors = _memory.table_bytes(m + n, self.n_factors, itemsize)
-        return _memory.csr_bytes(n, nnz, itemsize), factors
+        arranged = _memory.csr_bytes(n, nnz, itemsize)
+        if self.cg_steps is not None:
+            threads = check_threads(self.n_threads)
+            arranged += _memory.batch_bytes(m, n, nnz, self.n_factors, itemsize, threads)
+        return arranged, factors
 
     def _check_shared(self) -> None:
         check_integer("n_factors", self.n_factors, minimum=1)

@@ -13,6 +13,7 @@ SGD_BAND = 512 << 10  # bytes of item factors in an SGD block; see sgd_plan.cpp
 PAIRWISE_BAND = 1 << 20  # see pairwise.cpp
 SGD_LEAST_BANDS, SGD_MOST_BANDS = 16, 256
 SGD_MOST_ENTRIES = 500e3  # of a block
+CG_TILE, CACHED, BATCH_SHARE = 512 << 10, 32 << 20, 24  # see row_schedule.hpp, for which rows
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class MemoryEstimate:
         X as the core reads it: CSR, with the estimator's dtype and 32-bit column indices. Where X
         is just that, it is not copied.
     arranged : int
-        The same entries by item, or in the blocks of SGD; with early stopping, the training part.
+        The same entries by item, or in the blocks of SGD; with early stopping, the training part;
+        with gradient steps on a large matrix, the threads' copies of what they are working on.
     features : int
         Side features by row and by feature, what solves for their map, and the means that they
         give the factors.
@@ -58,6 +60,18 @@ def csr_bytes(n_rows: int, nnz: int, itemsize: int) -> int:
 def table_bytes(n_rows: int, k: int, itemsize: int) -> int:
     """Return the bytes of a padded table of factors."""
     return n_rows * -(-k // 16) * 16 * itemsize
+
+
+def batch_bytes(m: int, n: int, nnz: int, k: int, itemsize: int, n_threads: int) -> int:
+    """Return the bytes of the terms of rows that are solved together, on the side with more."""
+
+    def side(rows: int, fixed: int) -> int:
+        table = table_bytes(fixed, k, itemsize)
+        if table < CACHED or nnz / rows < CG_TILE / (table / fixed) / 4:  # most rows are short
+            return 0
+        return 2 * itemsize * min(nnz // 2, n_threads * BATCH_SHARE * fixed)
+
+    return max(side(m, n), side(n, m))
 
 
 def feature_bytes(n_rows: int, n_features: int, nnz: int, k: int, itemsize: int) -> int:

@@ -202,18 +202,23 @@ def read_header(
     path: Path_, prefix: bytes, size: int, file: Any, kind: str = "a matfac model"
 ) -> tuple[dict[str, Any], int]:
     """Return the header of a safetensors file and where its data begin; `prefix` is 8 bytes."""
-    wrong = f"{path} is not {kind}, or it is truncated"
+
+    def wrong(what: str) -> ValueError:
+        return ValueError(
+            f"{path} is not {kind}, or it is truncated: {what}; give another path or write it again"
+        )
+
     if len(prefix) < 8:
-        raise ValueError(f"{wrong}: it has {size} bytes")
+        raise wrong(f"it has {size} bytes")
     (length,) = struct.unpack("<Q", prefix)
     if length > min(MAX_HEADER, size - 8):
-        raise ValueError(f"{wrong}: it claims a header of {length} bytes in {size}")
+        raise wrong(f"it claims a header of {length} bytes in {size}")
     try:
         header = json.loads(file.read(length).decode("utf-8"), object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError):
-        raise ValueError(f"{wrong}: its header is not JSON") from None
+        raise wrong("its header is not JSON") from None
     if not isinstance(header, dict):
-        raise ValueError(f"{wrong}: its header is not a table")
+        raise wrong("its header is not a table")
     return header, 8 + length
 
 

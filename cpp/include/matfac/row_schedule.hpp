@@ -11,7 +11,9 @@ namespace matfac {
 constexpr std::int64_t kGiant = 32768;        // longer rows' Grams are shared out among the threads
 constexpr std::int64_t kChunkEntries = 8192;  // work per hand-out
 constexpr std::int64_t kChunkRows = 256;
-constexpr std::int64_t kBatchRows = 512;      // whose directions and sums a cache has to hold
+// Of a batch's entries, to a row of the table: so many share what it costs to bring that from memory.
+constexpr std::int64_t kBatchShare = 24;
+constexpr std::int64_t kBatchVectors = 1 << 18;  // elements of a batch's directions: a cache holds them
 // Bytes; a smaller table stays in the cache that cores share.
 constexpr std::int64_t kCached = std::int64_t{1} << 25;
 
@@ -77,12 +79,14 @@ private:
         if (table.n_rows * table.stride * static_cast<std::int64_t>(sizeof(T)) < kCached) return;
         std::int64_t all = 0, entries = 0;
         for (std::int64_t i = 0; i < apart; ++i) all += ratings.length(order[i]);
-        const std::int64_t most = std::min(6 * table.n_rows, all / (8 * n_threads));
-        if (most < 2 * table.n_rows) return;
+        // As many to each thread, two or more.
+        const std::int64_t most = n_threads * kBatchShare * table.n_rows;
+        const std::int64_t share = all / (n_threads * std::max<std::int64_t>(2, (all + most - 1) / most));
+        if (share < 2 * table.n_rows) return;
         for (std::int64_t i = 0; i < apart; ++i) {
             entries += padded(ratings.length(order[i]));
             const std::int64_t rows = i + 1 - chunks.back();
-            if (entries < most && rows < kBatchRows && i + 1 < apart) continue;
+            if (entries < share && rows * table.stride < kBatchVectors && i + 1 < apart) continue;
             batch_entries = std::max(batch_entries, entries);
             batch_rows = std::max(batch_rows, rows);
             chunks.push_back(i + 1);

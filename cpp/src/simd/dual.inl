@@ -12,7 +12,8 @@ template <class T>
 bool row_dual(const RowProblem<T>& p, RowAnswer<T>& answer, T* scratch) {
     constexpr int G = kGroup<T>;
     const std::int64_t k = p.table.stride, size = padded(p.n);
-    if (!(p.ridge > 0) || (p.bias && !(p.bias_ridge > 0))) return false;
+    if (!(p.ridge > 0) || (p.bias && !(p.bias_ridge > 0)) || least_diagonal(p, p.scale) > 0)
+        return false;
     const T flat = p.bias ? 1 / p.bias_ridge : T(0);
     T *half = scratch, *s = half + k, *w = s + size, *u = w + size;
     T *kernel = u + size, *z = kernel + size * size;

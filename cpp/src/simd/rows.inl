@@ -82,14 +82,26 @@ MF_INLINE void pass(const Rows& rows, std::int64_t n, std::int64_t stride, const
 template <class T>
 constexpr T kEpsilon = sizeof(T) == 4 ? T(1.2e-7) : T(2.3e-16);
 
+// A ridge this far below the largest shared coordinate is none: rounding in the smallest would grow
+// past the square root of what it is beside 1.
+template <class T>
+constexpr T kNoRidge = sizeof(T) == 4 ? T(4e-11) : T(3.5e-24);
+
+// What the shared matrix and ridge have to reach at a coordinate: without a ridge, less is rounding
+// beside the largest shared one, the k-th, and a step along it leads anywhere.
+template <class T>
+MF_INLINE T least_diagonal(const RowProblem<T>& p, T scale) {
+    if (p.shared == nullptr) return 0;
+    const T largest = scale * p.shared[p.table.k - 1];
+    return p.ridge > kNoRidge<T> * largest ? T(0) : kEpsilon<T> * largest;
+}
+
 // diag = ridge + scale shared; inverse = 1 / (ridge + precondition_scale shared), 0 where that is 0
-// or, without a ridge, where the shared part is rounding beside its largest, the k-th.
+// or rounding.
 template <class T>
 MF_INLINE void diagonals(const RowProblem<T>& p, T* diag, T* inverse) {
     const V<T> ridge = splat(p.ridge), one = splat(T(1));
-    const bool bare = !(p.ridge > 0) && p.shared != nullptr;
-    const V<T> least =
-        splat(bare ? kEpsilon<T> * p.precondition_scale * p.shared[p.table.k - 1] : T(0));
+    const V<T> least = splat(least_diagonal(p, p.precondition_scale));
     for (std::int64_t j = 0; j < p.table.stride; j += W<T>) {
         const V<T> shared = p.shared != nullptr ? load(p.shared + j) : V<T>{};
         store<T>(diag + j, ridge + splat(p.scale) * shared);
@@ -371,7 +383,11 @@ void row_solve(const RowProblem<T>& p, T* gram, T* moments, RowAnswer<T>& answer
     const std::int64_t k = p.table.stride;
     T *x = answer.x, *cy = moments + k, *right = moments + 2 * k + 16;
     diagonals(p, right, static_cast<T*>(nullptr));
-    for (std::int64_t j = 0; j < k; ++j) gram[j * k + j] += right[j];
+    const T least = least_diagonal(p, p.scale);
+    for (std::int64_t j = 0; j < k; ++j) {
+        T& diagonal = gram[j * k + j];  // of a coordinate left out: zero
+        diagonal = right[j] < least ? T(0) : diagonal + right[j];
+    }
     for (std::int64_t j = 0; j < k; ++j) right[j] = moments[j];
     cholesky(gram, k);
     T b = 0;
