@@ -50,6 +50,7 @@ SOLVERS = (
         "1 / pivots[i]",
         "half_sweep",
     ),
+    Mutant("exact: rounding", ROWS, "diagonal = «right[j] < least» ? T(0)", "false", "numerics"),
     Mutant("short rows", DUAL, "half[i] = «1 / root(half[i])»;", "1 / half[i]", "half_sweep"),
     Mutant(
         "long rows together",
