@@ -13,7 +13,7 @@ SGD_BAND = 512 << 10  # bytes of item factors in an SGD block; see sgd_plan.cpp
 PAIRWISE_BAND = 1 << 20  # see pairwise.cpp
 SGD_LEAST_BANDS, SGD_MOST_BANDS = 16, 256
 SGD_MOST_ENTRIES = 500e3  # of a block
-CG_TILE, CACHED, BATCH_SHARE = 512 << 10, 32 << 20, 24  # see row_schedule.hpp, for which rows
+CG_TILE, CACHED, BATCH_SHARE = 512 << 10, 32 << 20, 24  # see kernels.hpp, row_schedule.hpp
 
 
 @dataclass(frozen=True)

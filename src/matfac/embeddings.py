@@ -172,8 +172,8 @@ def to_index(model: FactorModel, *, connectivity: int = 32, expansion: int = 200
     -------
     usearch.index.Index
         Of float32, by inner product; its keys are row numbers of `item_vectors`, its distances
-        1 minus the inner product. Search it with `user_vectors`; save it with its own `save`. Items
-        seen are not left out: ask for more than you need.
+        1 minus the inner product. One thread builds it. Search it with `user_vectors`; save it with
+        its own `save`. Items seen are not left out: ask for more than you need.
 
     Raises
     ------
