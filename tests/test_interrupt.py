@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -120,6 +122,47 @@ def test_a_decomposition_is_left_to_itself(rank: int) -> None:
         for thread in threading.enumerate():
             if thread.name == "matfac-lapack":
                 thread.join()
+
+
+def test_the_core_leaves_a_decomposition_to_itself() -> None:
+    k = 1800
+    table = random_table(300, k, 1.0, np.float32, np.random.default_rng(0))
+    try:
+        assert interrupted(lambda: _core.shared_basis(table, k=k, n_threads=1), 0.3) < WITHIN
+    finally:
+        _core.wait_for_calls_aside()
+
+
+LEFT = """
+import os, signal, sys, threading
+import numpy as np
+from matfac import ImplicitMF, compress
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+W = np.random.default_rng(0).standard_normal((1200, 1200)).astype(np.float32)
+work = {
+    "compress": lambda: compress(W, rank=300),
+    "fit": lambda: ImplicitMF(1000, n_iter=1000).fit(np.abs(W[:300, :200])),
+}[sys.argv[1]]
+threading.Timer(float(sys.argv[2]), lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+try:
+    work()
+except KeyboardInterrupt:
+    child = os.fork()
+    assert np.isfinite(W @ W).all()
+    if child:
+        assert os.waitpid(child, 0)[1] == 0
+    else:
+        os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("work", ["compress", "fit"])
+def test_a_process_forks_and_ends_after_a_call_that_was_left(work: str) -> None:
+    for after in ("0.1", "0.3"):
+        command = [sys.executable, "-W", "ignore", "-c", LEFT, work, after]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
 
 
 FITS: dict[str, Callable[[], Any]] = {

@@ -2,6 +2,7 @@
 #include <string>
 
 #include "blas_table.hpp"
+#include "matfac/aside.hpp"
 #include "matfac/kernels.hpp"
 #include "matfac/memory.hpp"
 #include "matfac/random_table.hpp"
@@ -94,6 +95,8 @@ void bind_config(py::module_& m) {
     m.def("max_threads", &max_threads, "Threads OpenMP would start.");
     m.def("release_thread_pool", &release_thread_pool,
           "Free the calling thread's OpenMP pool: to be called before a fork.");
+    m.def("wait_for_calls_aside", &wait_for_calls_aside, py::call_guard<py::gil_scoped_release>(),
+          "Wait for calls into LAPACK that Ctrl-C left: before a fork, and at exit.");
     m.def("set_blas", [](const py::capsule& capsule) {
         if (std::string(capsule.name() != nullptr ? capsule.name() : "") != kBlasCapsule)
             refuse("capsule", std::string("must be named ") + kBlasCapsule);

@@ -12,6 +12,8 @@ namespace matfac {
 
 namespace {
 
+constexpr std::int64_t kWork = 1 << 28;  // multiplications between looks at the clock
+
 // Rows are cut into a fixed number of pieces, whatever the thread count, and the pieces' Grams
 // are added in order: the same bits for any number of threads.
 std::int64_t gram_pieces(std::int64_t n_rows, std::int64_t stride, std::size_t element) {
@@ -30,12 +32,17 @@ std::vector<double> table_gram(TableView<const T> table, const T* weight, int n_
     const std::int64_t pieces = gram_pieces(table.n_rows, stride, sizeof(T));
     Buffer<T> partial(static_cast<std::size_t>(pieces * stride * stride));
     const std::int64_t tile = kTile * kTileRow(stride);
+    // Rows between looks for Ctrl-C: whole tiles, so that the sums are the same.
+    const std::int64_t block = kTile * std::max<std::int64_t>(1, kWork / (kTile * stride * stride));
     Buffer<T> scratch(static_cast<std::size_t>(std::max(1, n_threads) * tile));
     for_chunks(n_threads, pieces, control, [&](std::int64_t piece, int thread) {
-        kernel.table_gram(table, weight, table.n_rows * piece / pieces,
-                          table.n_rows * (piece + 1) / pieces,
-                          partial.data() + piece * stride * stride,
-                          scratch.data() + thread * tile);
+        const std::int64_t end = table.n_rows * (piece + 1) / pieces;
+        for (std::int64_t r = table.n_rows * piece / pieces; r < end; r += block) {
+            if (control.stopped(thread)) return;
+            kernel.table_gram(table, weight, r, std::min(end, r + block),
+                              partial.data() + piece * stride * stride,
+                              scratch.data() + thread * tile);
+        }
     });
     std::vector<double> gram(static_cast<std::size_t>(k * k), 0.0);
     for_chunks(n_threads, (k + kLanes - 1) / kLanes, control, [&](std::int64_t chunk, int) {
@@ -54,6 +61,7 @@ SharedBasis<T> shared_basis(TableView<const T> table, const T* weight, const Bla
                             int n_threads, Control& control) {
     const std::int64_t k = table.k, stride = table.stride;
     std::vector<double> gram = table_gram(table, weight, n_threads, control);
+    if (control.stop) return {};
     double total = 1;
     if (weight != nullptr) {
         total = 0;
@@ -63,7 +71,8 @@ SharedBasis<T> shared_basis(TableView<const T> table, const T* weight, const Bla
     for (double& g : gram)
         if (!std::isfinite(g)) throw std::overflow_error("a factor table holds NaN or infinity");
     std::vector<double> values(static_cast<std::size_t>(k)), sum = gram;
-    symmetric_eigen(blas, k, gram.data(), values.data());  // eigenvectors as rows of gram
+    symmetric_eigen(blas, k, gram.data(), values.data(), control);  // eigenvectors as rows of gram
+    if (control.stop) return {};
 
     SharedBasis<T> basis{Buffer<T>(static_cast<std::size_t>(stride)),
                          Buffer<T>(static_cast<std::size_t>(stride * stride)), std::move(sum)};

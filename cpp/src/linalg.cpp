@@ -2,12 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <stdexcept>
 #include <vector>
+
+#include "matfac/aside.hpp"
 
 namespace matfac {
 
 namespace {
+
+constexpr std::int64_t kLong = 384;  // from here on it may take a twentieth of a second
 
 // LAPACK's columns are our rows: the matrix is symmetric and column-major is its transpose.
 void by_lapack(const BlasTable& blas, int n, double* matrix, double* values) {
@@ -70,10 +75,27 @@ void by_jacobi(std::int64_t n, double* a, double* values) {
         std::copy_n(v.data() + order[i] * n, n, a + i * n);
 }
 
+// On a copy, which the decomposition owns.
+void by_lapack_aside(const BlasTable& blas, int n, double* matrix, double* values,
+                     Control& control) {
+    const std::int64_t size = std::int64_t{n} * n;
+    const auto owned = std::make_shared<std::vector<double>>(static_cast<std::size_t>(size + n));
+    std::copy_n(matrix, size, owned->data());
+    const bool done = run_aside(control, [blas, n, size, owned] {
+        by_lapack(blas, n, owned->data(), owned->data() + size);
+    });
+    if (!done) return;
+    std::copy_n(owned->data(), size, matrix);
+    std::copy_n(owned->data() + size, n, values);
+}
+
 }  // namespace
 
-void symmetric_eigen(const BlasTable& blas, std::int64_t n, double* matrix, double* values) {
-    if (blas.dsyevd != nullptr)
+void symmetric_eigen(const BlasTable& blas, std::int64_t n, double* matrix, double* values,
+                     Control& control) {
+    if (blas.dsyevd != nullptr && n >= kLong && control.interrupted)
+        by_lapack_aside(blas, static_cast<int>(n), matrix, values, control);
+    else if (blas.dsyevd != nullptr)
         by_lapack(blas, static_cast<int>(n), matrix, values);
     else
         by_jacobi(n, matrix, values);

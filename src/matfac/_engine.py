@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import platform
@@ -38,6 +39,8 @@ def _set_up() -> str:
         blas_error = f"{type(error).__name__}: {error}"
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=_core.release_thread_pool)
+        os.register_at_fork(before=_core.wait_for_calls_aside)
+    atexit.register(_core.wait_for_calls_aside)
     forced = os.environ.get("MATFAC_SIMD", "")
     if forced:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import os
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,6 +12,7 @@ T = TypeVar("T")
 
 _LONG = 1e8  # multiplications: a tenth of a second or less
 _LOOK = 0.1  # seconds between looks for Ctrl-C where waiting does not see it by itself
+_NAME = "matfac-lapack"
 
 
 def interruptible(multiplications: float, work: Callable[[], T]) -> T:
@@ -34,9 +36,20 @@ def interruptible(multiplications: float, work: Callable[[], T]) -> T:
             done.set()
 
     context = contextvars.copy_context()
-    threading.Thread(target=context.run, args=(run,), name="matfac-lapack", daemon=True).start()
+    # No daemon: at exit what the call uses is taken from under it, and OpenBLAS can hang.
+    threading.Thread(target=context.run, args=(run,), name=_NAME, daemon=False).start()
     while not done.wait(_LOOK):
         pass
     if failed:
         raise failed[0]
     return found[0]
+
+
+def _wait_for_left_calls() -> None:
+    for thread in threading.enumerate():
+        if thread.name == _NAME:
+            thread.join()
+
+
+if hasattr(os, "register_at_fork"):  # OpenBLAS waits for ever for a call that is not in the child
+    os.register_at_fork(before=_wait_for_left_calls)

@@ -1,13 +1,18 @@
 // The core alone, without Python: every instruction set that this processor has, both element types,
 // one thread and several. Built and run by run.sh, under sanitizers and emulators too.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
+#include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "matfac/als.hpp"
+#include "matfac/aside.hpp"
 #include "matfac/evaluate.hpp"
 #include "matfac/kernels.hpp"
 #include "matfac/rng.hpp"
@@ -284,6 +289,30 @@ void test_interrupt(const std::string& name) {
           name + " an interrupt stops the sweep");
 }
 
+void test_aside() {
+    Control control;
+    int found = 0;
+    check(run_aside(control, [&] { found = 7; }) && found == 7, "aside: a call that ends");
+    bool thrown = false;
+    try {
+        run_aside(control, [] { throw std::runtime_error("told"); });
+    } catch (const std::runtime_error&) {
+        thrown = true;
+    }
+    check(thrown, "aside: what it throws is thrown here");
+    const auto go_on = std::make_shared<std::atomic<bool>>(false);
+    const auto ended = std::make_shared<std::atomic<bool>>(false);
+    control.interrupted = [] { return true; };
+    const bool whole = run_aside(control, [go_on, ended] {
+        while (!*go_on) std::this_thread::yield();
+        *ended = true;
+    });
+    check(!whole && !*ended, "aside: it is left to itself");
+    *go_on = true;
+    wait_for_calls_aside();
+    check(ended->load(), "aside: it ends in its own time");
+}
+
 template <class T>
 void test_all(const std::string& name) {
     for (const std::int64_t k : {1, 15, 16, 33, 130}) {
@@ -308,6 +337,7 @@ int main() {
         test_all<float>(std::string(isa_name(isa)) + " float32");
         test_all<double>(std::string(isa_name(isa)) + " float64");
         test_interrupt(isa_name(isa));
+        test_aside();
         std::printf("%s: %d checks\n", isa_name(isa), checks - before);
     }
     std::printf("%d checks, %d failures\n", checks, failures);
