@@ -105,7 +105,7 @@ def base_flags(env: Mapping[str, str], *, msvc: bool) -> Flags:
             "between them, such as address,undefined"
         )
     flags = Flags(("-O3", "-fno-math-errno", "-ffp-contract=fast", "-Wall", "-Wextra"))
-    flags += Flags(("-pthread",), ("-pthread",))
+    flags += Flags(("-pthread",), ("-pthread",))  # without OpenMP too: see aside.cpp
     if werror:
         flags += Flags(("-Werror",))
     if native:

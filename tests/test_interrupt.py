@@ -18,6 +18,7 @@ import scipy.sparse as sp
 
 from matfac import ExplicitMF, ImplicitMF, _core, _engine, compress
 from matfac._als import random_table
+from matfac._interruptible import wait_for_left_calls
 from matfac._ratings import Ratings
 from matfac._sgd import make_plan
 
@@ -119,9 +120,7 @@ def test_a_decomposition_is_left_to_itself(rank: int) -> None:
     try:
         assert interrupted(lambda: compress(W, rank=rank), 0.1) < WITHIN
     finally:
-        for thread in threading.enumerate():
-            if thread.name == "matfac-lapack":
-                thread.join()
+        wait_for_left_calls()
 
 
 def test_the_core_leaves_a_decomposition_to_itself() -> None:

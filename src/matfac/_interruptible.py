@@ -19,6 +19,7 @@ def interruptible(multiplications: float, work: Callable[[], T]) -> T:
     """Return ``work()``, which must let other threads run and change nothing that is shared.
 
     On Ctrl-C the call is left to itself: it ends in its own time, and what it found is dropped.
+    A fork and the end of the process wait for it.
     Only the main thread gets Ctrl-C, and short calls are not worth a thread.
     """
     if multiplications < _LONG or threading.current_thread() is not threading.main_thread():
@@ -45,11 +46,12 @@ def interruptible(multiplications: float, work: Callable[[], T]) -> T:
     return found[0]
 
 
-def _wait_for_left_calls() -> None:
+def wait_for_left_calls() -> None:
+    """Wait until no call runs that was left."""
     for thread in threading.enumerate():
         if thread.name == _NAME:
             thread.join()
 
 
 if hasattr(os, "register_at_fork"):  # OpenBLAS waits for ever for a call that is not in the child
-    os.register_at_fork(before=_wait_for_left_calls)
+    os.register_at_fork(before=wait_for_left_calls)
