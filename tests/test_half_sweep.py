@@ -12,8 +12,7 @@ import pytest
 import scipy.sparse as sp
 
 from conftest import FACTOR_LENGTHS, core_csr, random_ratings, table
-from matfac import ExplicitMF, ImplicitMF, _als, _core, reference
-from matfac.datasets import planted_ratings
+from matfac import _core, reference
 
 M, N = 60, 80
 # The largest entry of the answers is about 1; systems have condition numbers up to about 1e3.
@@ -320,63 +319,3 @@ print(matfac.show_config()["blas"].split()[0], repr(float(model.objective_)))
     assert outputs[0][0] == "SciPy's,"
     assert outputs[1][0] == "none"
     assert float(outputs[0][1]) == pytest.approx(float(outputs[1][1]), rel=1e-9)
-
-
-@pytest.mark.parametrize(("steps", "relaxation"), [(0, 1.0), (2, 1.0), (2, 1.4), (3, 1.9)])
-@pytest.mark.parametrize("loss", ["ials", "hu", "ratings"])
-def test_half_sweeps_never_raise_the_objective(loss: str, steps: int, relaxation: float) -> None:
-    matrix = random_ratings(M, N, 0.2, seed=10)
-    sides = {"users": core_csr(matrix, "float64"), "items": core_csr(matrix.T.tocsr(), "float64")}
-    x, y = factors(6, seed=11)
-    tables = {"users": table(x, "float64"), "items": table(y, "float64")}
-    biased = loss == "ratings"
-    bias = {"users": np.zeros(M), "items": np.zeros(N)} if biased else {}
-    ridges = {"users": np.full(M, 0.5), "items": np.full(N, 0.7)}
-    values = []
-    for _ in range(5):
-        for solved, fixed in (("users", "items"), ("items", "users")):
-            _core.half_sweep(
-                sides[solved],
-                loss=loss,
-                mean=3.0 if biased else 0.0,
-                alpha=0.5,
-                k=6,
-                fixed=tables[fixed],
-                solved=tables[solved],
-                fixed_bias=bias.get(fixed),
-                solved_bias=bias.get(solved),
-                ridge=ridges[solved],
-                cg_steps=steps,
-                relaxation=relaxation,
-                n_threads=2,
-            )
-            value = _core.loss_value(
-                sides["users"],
-                loss=loss,
-                mean=3.0 if biased else 0.0,
-                alpha=0.5,
-                k=6,
-                users=tables["users"],
-                items=tables["items"],
-                user_bias=bias.get("users"),
-                item_bias=bias.get("items"),
-                n_threads=1,
-            )
-            ridge = (_core.ridge_value(tables[s], 6, bias.get(s), ridges[s]) for s in tables)
-            values.append(value + sum(ridge))
-    assert (np.diff(values) <= 1e-10 * values[0]).all()
-    assert values[-1] < 0.9 * values[0]
-
-
-@pytest.mark.parametrize("model", [ExplicitMF(n_factors=8), ImplicitMF(n_factors=8)], ids=repr)
-def test_relaxed_sweeps_are_worth_more(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten of them end lower than fifteen that stop at each row's minimum, over several starts."""
-    X = planted_ratings(300, 200, 12_000, rank=6, seed=3).train
-
-    def mean_end(n_iter: int) -> float:
-        fits = (model.set_params(n_iter=n_iter, random_state=seed).fit(X) for seed in range(8))
-        return float(np.mean([fit.objective_ for fit in fits]))
-
-    relaxed = mean_end(10)
-    monkeypatch.setattr(_als, "RELAXATION", 1.0)
-    assert relaxed < mean_end(15)
