@@ -8,7 +8,6 @@ import numpy as np
 
 from build_twin import Twin, build
 from matfac import reference
-from matfac._als import relaxation
 from matfac._reference_rows import entry_rows
 from problem import SGD_HEAD_START, SGD_RATE, Competitor, Floats, Problem, model_of
 
@@ -33,18 +32,15 @@ class CythonAls:
         self._factors = [start.copy() for start in problem.start]
         self._bias = [np.zeros(n, np.float32) for n in problem.case.shape]
         self._sides = (problem.case.csr, problem.columns)
-        self._sweeps = 0
 
     def sweep(self) -> None:
         self._half(0)
         self._half(1)
-        self._sweeps += 1
 
     def _half(self, side: int) -> None:
         problem = self._problem
         spectrum = self._rotate(1 - side)
         fixed, solved, ridge = self._factors[1 - side], self._factors[side], problem.ridges[side]
-        far = relaxation(problem.solver.kind == "implicit", self._sweeps)[side]
         if problem.solver.kind == "implicit":
             self._module.implicit_half_sweep(
                 *self._sides[side],
@@ -54,7 +50,6 @@ class CythonAls:
                 spectrum,
                 problem.solver.alpha0,
                 self._steps,
-                far,
                 self._threads,
             )
         else:
@@ -68,7 +63,6 @@ class CythonAls:
                 ridge,
                 spectrum,
                 self._steps,
-                far,
                 self._threads,
             )
 

@@ -10,7 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from matfac import reference
-from matfac._als import relaxation
+from matfac._als import RELAXATION
 from numpy_sgd import NumpySgd
 from problem import Competitor, Floats, Problem, model_of
 
@@ -30,7 +30,6 @@ class NumpyAls:
             (indptr, indices, values.astype(dtype))
             for indptr, indices, values in (problem.case.csr, problem.columns)
         ]
-        self._sweeps = 0
 
     def sweep(self) -> None:
         for side in (0, 1):
@@ -39,7 +38,6 @@ class NumpyAls:
                 self._factors[side], self._bias[side] = solved
             else:
                 self._factors[side] = solved
-        self._sweeps += 1
 
     def solve(self, side: int, rows: Any) -> Any:
         """What a half sweep gives for these rows."""
@@ -50,7 +48,6 @@ class NumpyAls:
         fixed, solved = self._factors[1 - side], self._factors[side][rows]
         steps = problem.solver.cg_steps or None
         ridge = problem.ridges[side][rows]
-        far = relaxation(problem.solver.kind == "implicit", self._sweeps)[side]
         if problem.solver.kind == "implicit":
             alpha0 = problem.solver.alpha0
             return reference.implicit_half_sweep(
@@ -60,7 +57,7 @@ class NumpyAls:
                 ridge=ridge,
                 alpha0=alpha0,
                 cg_steps=steps,
-                relaxation=far,
+                relaxation=RELAXATION,
             )
         return reference.explicit_half_sweep(
             csr,
@@ -72,7 +69,7 @@ class NumpyAls:
             ridge=ridge,
             fixed_counts=problem.counts[1 - side],
             cg_steps=steps,
-            relaxation=far,
+            relaxation=RELAXATION,
         )
 
     def probe(self) -> None:

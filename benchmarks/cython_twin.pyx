@@ -15,6 +15,10 @@ from libc.string cimport memset
 from scipy.linalg.cython_blas cimport ssyrk
 from scipy.linalg.cython_lapack cimport sposv
 
+from matfac import _als
+
+cdef float RELAXATION = _als.RELAXATION  # of the steps of conjugate gradient
+
 cdef enum:
     CHUNK = 16  # rows handed out at a time
     TILE = 128  # entries that the normal equations take at a time
@@ -32,7 +36,6 @@ cdef struct Problem:  # of one row: its entries, and what all rows share
     float scale  # its weight in the problem
     float metric  # its weight in the preconditioner
     float ridge
-    float relaxation  # of the steps of conjugate gradient
 
 
 cdef inline float dot(const float* a, const float* b, int k) noexcept nogil:
@@ -104,7 +107,7 @@ cdef void cg_row(const Problem* p, float* x, int steps, float* work) noexcept no
         alpha = rz / dot(d, q, width)
         following = 0
         for i in range(width):
-            x[i] += p.relaxation * alpha * d[i]
+            x[i] += RELAXATION * alpha * d[i]
             r[i] -= alpha * q[i]
             following += r[i] * r[i] * m[i]
         for i in range(width):
@@ -160,7 +163,7 @@ def explicit_half_sweep(
     const int64_t[::1] indptr, const int[::1] indices, const float[::1] values, float mean,
     const float[:, ::1] fixed, const float[::1] fixed_bias, float[:, ::1] solved,
     float[::1] solved_bias, const float[::1] ridge, const float[::1] spectrum, int steps,
-    float relaxation, int threads,
+    int threads,
 ):
     """Solve every row for its factors and bias. The spectrum is that of the mean of the fixed
     rows' products, for the preconditioner; steps = 0: exactly."""
@@ -184,7 +187,7 @@ def explicit_half_sweep(
                 g[j] = values[indptr[row] + j] - mean - fixed_bias[p.index[j]]
             p.c, p.g, p.fixed, p.k, p.bias = NULL, g, &fixed[0, 0], k, True
             p.spectrum, p.scale, p.metric = &spectrum[0], 0, p.n
-            p.ridge, p.relaxation = ridge[row], relaxation
+            p.ridge = ridge[row]
             for i in range(k):
                 x[i] = solved[row, i]
             x[k] = solved_bias[row]
@@ -201,7 +204,7 @@ def explicit_half_sweep(
 def implicit_half_sweep(
     const int64_t[::1] indptr, const int[::1] indices, const float[::1] weights,
     const float[:, ::1] fixed, float[:, ::1] solved, const float[::1] ridge,
-    const float[::1] spectrum, float alpha0, int steps, float relaxation, int threads,
+    const float[::1] spectrum, float alpha0, int steps, int threads,
 ):
     """Solve every row. The spectrum is that of the fixed side's Gram; steps = 0: exactly."""
     cdef int k = fixed.shape[1], row, n_rows = indptr.shape[0] - 1
@@ -216,7 +219,7 @@ def implicit_half_sweep(
             p.c = p.g = &weights[0] + indptr[row]
             p.fixed, p.k, p.bias = &fixed[0, 0], k, False
             p.spectrum, p.scale, p.metric = &spectrum[0], alpha0, alpha0
-            p.ridge, p.relaxation = ridge[row], relaxation
+            p.ridge = ridge[row]
             solve_row(p, &solved[row, 0], steps, work)
         free(work)
         free(p)

@@ -9,6 +9,7 @@ import pytest
 
 from conftest import core_csr, random_ratings, table
 from matfac import ExplicitMF, ImplicitMF, _als, _core
+from matfac._ratings import Ratings
 from matfac.datasets import planted_clicks, planted_ratings
 
 M, N = 60, 80
@@ -75,19 +76,46 @@ def test_relaxed_sweeps_are_worth_more(model: Any, monkeypatch: pytest.MonkeyPat
         return float(np.mean([fit.objective_ for fit in fits]))
 
     relaxed = mean_end(10)
-    monkeypatch.setattr(_als, "RELAXATION", dict.fromkeys(_als.RELAXATION, ((1.0, 1.0),)))
+    monkeypatch.setattr(_als, "RELAXATION", 1.0)
     assert relaxed < mean_end(15)
 
 
-def test_implicit_sweeps_are_worth_most_where_factors_are_many() -> None:
-    """Four end lower than six that go 1.4 times as far, of far more factors than the data have."""
-    X = planted_clicks(900, 600, 36_000, rank=8, seed=3).train
+@pytest.mark.parametrize("nonnegative", [False, True])
+def test_an_epoch_ends_with_equal_ridges(
+    nonnegative: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users times a number, items divided by it: the same products, and the least of all sums."""
+    matrix = random_ratings(M, N, 0.2, seed=1)
+    index = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32)
+    ratings = Ratings((M, N), *index, matrix.data.astype(np.float64))
+    objective = _als.Objective("hu", 3.0, 0.0, alpha=5.0, nonnegative=nonnegative)
+
+    def epoch() -> tuple[np.ndarray, float, list[float]]:
+        generator = np.random.default_rng(0)
+        solver = _als.AlsSolver(
+            ratings, objective, k=4, fit_bias=False, init_std=0.1, cg_steps=2, n_threads=1,
+            generator=generator,
+        )  # fmt: skip
+        value = solver.epoch(0)["objective"]
+        x, y = solver.tables["users"], solver.tables["items"]
+        return x @ y.T, value, [float(3.0 * np.sum(t * t)) for t in (x, y)]
+
+    products, value, ridges = epoch()
+    assert ridges[0] == pytest.approx(ridges[1], rel=1e-9)
+    monkeypatch.setattr(_als.AlsSolver, "_balance", lambda *_: 0.0)
+    without, before, unequal = epoch()
+    np.testing.assert_allclose(products, without, atol=1e-9)
+    assert before - value == pytest.approx(sum(unequal) - sum(ridges), rel=1e-9)
+    assert sum(ridges) < 0.9 * sum(unequal)
+
+
+def test_equal_ridges_take_half_of_the_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    X = planted_clicks(600, 400, 24_000, rank=6, seed=3).train
 
     def end(n_iter: int) -> float:
-        model = ImplicitMF(n_factors=128, alpha=10.0, reg=1.0, n_iter=n_iter, random_state=0)
+        model = ImplicitMF(n_factors=32, alpha=10.0, reg=1.0, n_iter=n_iter, random_state=0)
         return float(model.fit(X).objective_)
 
-    sooner = end(4)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(_als.RELAXATION, "implicit", ((1.4, 1.4),))
-        assert sooner < end(6)
+    sooner = end(5)
+    monkeypatch.setattr(_als.AlsSolver, "_balance", lambda *_: 0.0)
+    assert sooner < end(10)

@@ -21,15 +21,9 @@ BIASES = ("user_bias", "item_bias")
 # Up to here the exact solution of a row costs no more than gradient steps to the same accuracy: few
 # steps where the part that all rows share is a good preconditioner, as it is with implicit losses.
 EXACT_UP_TO = {"ratings": 128, "ials": 32, "hu": 32}
-# Gradient steps of users and of items go this many times as far as to their row's minimum: in the
-# first sweep, in the second, and so on, the last for all that follow. That takes two thirds of the
-# sweeps or fewer (successive over-relaxation); the objective still falls, as with any below 2.
-# Implicit factors grow from a small random start, which far steps of the items hasten most; the
-# third and fourth sweep land, since what lies beyond a minimum blurs the lists of a short fit.
-RELAXATION = {
-    "explicit": ((1.4, 1.4),),
-    "implicit": ((1.0, 1.8), (1.2, 1.9), (1.2, 1.4), (1.2, 1.2), (1.4, 1.4)),
-}
+# Gradient steps go this many times as far as to their row's minimum, which takes two thirds of the
+# sweeps or fewer (successive over-relaxation). The objective still falls, as with any below 2.
+RELAXATION = 1.4
 
 
 @dataclass(frozen=True)
@@ -68,12 +62,6 @@ class Objective:
         else:
             counts = ratings.row_sums
         return np.asarray(np.where(counts > 0, counts, 1.0) ** self.reg_exponent)
-
-
-def relaxation(implicit: bool, number: int) -> tuple[float, float]:
-    """Return how far the steps of users and of items go in sweep `number` (from 0)."""
-    of_sweeps = RELAXATION["implicit" if implicit else "explicit"]
-    return of_sweeps[min(number, len(of_sweeps) - 1)]
 
 
 def random_table(
@@ -149,6 +137,9 @@ class AlsSolver:
         self.feature_weights: list[FeatureWeights | None] = [None, None]
         # The maps lie in the basis of the half sweep that they were fitted for.
         self.needs_finish = any(of_side is not None for of_side in self._maps)
+        # Where ridges are of factors alone, and pull them to zero. Not with iALS, whose lists are
+        # at their best before its ridges are equal.
+        self._balances = objective.loss == "hu" and not self.needs_finish and not objective.l1_reg
         self._counts = tuple(r.row_sums.astype(dtype) for r in (self._users, self._items))
         self._weight = float(np.sum(self._counts[0], dtype=np.float64))
 
@@ -158,14 +149,27 @@ class AlsSolver:
 
     def epoch(self, number: int) -> Record:
         """Solve every user, then every item."""
-        of_users, of_items = relaxation(self.objective.loss != "ratings", number)
-        _, user_ridge = self._half(0, self.cg_steps or 0, relaxation=of_users)
-        value, item_ridge = self._half(1, self.cg_steps or 0, relaxation=of_items)
-        record = {"objective": max(value + user_ridge + self._feature_penalty(), 0.0)}
+        _, user_ridge = self._half(0, self.cg_steps or 0, relaxation=RELAXATION)
+        value, item_ridge = self._half(1, self.cg_steps or 0, relaxation=RELAXATION)
+        ridges = user_ridge - self._balance(user_ridge, item_ridge)
+        record = {"objective": max(value + ridges + self._feature_penalty(), 0.0)}
         if self.objective.loss == "ratings":
             loss = max(value - item_ridge, 0.0)
             record["train_rmse"] = float(np.sqrt(loss / max(self._weight, 1e-300)))
         return record
+
+    def _balance(self, user_ridge: float, item_ridge: float) -> float:
+        """Give users and items equal ridges, as a minimum has them; return what the sum loses.
+
+        Factors times a number and the other side's divided by it predict the same. Half sweeps
+        change one side alone and get there slowly.
+        """
+        if not self._balances or not (user_ridge > 0 and item_ridge > 0):
+            return 0.0
+        scale = float(item_ridge / user_ridge) ** 0.25
+        self.tables["users"] *= scale
+        self.tables["items"] /= scale
+        return float((user_ridge**0.5 - item_ridge**0.5) ** 2)
 
     def biases(self) -> tuple[Floats | None, Floats | None]:
         """Return the user and item biases, or None without."""

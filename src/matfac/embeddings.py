@@ -153,7 +153,7 @@ def _write_safetensors(
 WRITERS = {".npy": _write_npy, ".parquet": _write_parquet, ".safetensors": _write_safetensors}
 
 
-def to_index(model: FactorModel, *, connectivity: int = 32, expansion: int = 300) -> Index:
+def to_index(model: FactorModel, *, connectivity: int = 32, expansion: int = 200) -> Index:
     """Put the items into a vector index that finds about the best ones without scoring all.
 
     For catalogues of hundreds of thousands of items, or a vector database: with tens of thousands
