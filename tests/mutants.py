@@ -211,6 +211,13 @@ SOLVERS = (
         "svd", "src/matfac/_truncated.py", "singular = «np.sqrt(values)»", "values", "compression"
     ),
     Mutant(
+        "equal ridges",
+        "src/matfac/_als.py",
+        'self.tables["items"] /= «scale»',
+        "1",
+        "relaxation",
+    ),
+    Mutant(
         "weights of columns", "src/matfac/_metric.py", "scaled *= «self.column»", "1", "compression"
     ),
     Mutant(

@@ -138,8 +138,9 @@ class AlsSolver:
         # The maps lie in the basis of the half sweep that they were fitted for.
         self.needs_finish = any(of_side is not None for of_side in self._maps)
         # Where ridges are of factors alone, and pull them to zero. Not with iALS, whose lists are
-        # at their best before its ridges are equal.
-        self._balances = objective.loss == "hu" and not self.needs_finish and not objective.l1_reg
+        # at their best before its ridges are equal, nor exactly, which `partial_fit` continues.
+        plain = cg_steps is None or self.needs_finish or objective.l1_reg > 0
+        self._balances = objective.loss == "hu" and not plain
         self._counts = tuple(r.row_sums.astype(dtype) for r in (self._users, self._items))
         self._weight = float(np.sum(self._counts[0], dtype=np.float64))
 

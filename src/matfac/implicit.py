@@ -66,7 +66,8 @@ class ImplicitMF(FitMixin, FactorModel):
     reg_exponent : float, optional
         How the ridge grows with a row's count. None: 1 with `alpha0`, 0 with `alpha`.
     n_iter : int
-        Sweeps over users and items.
+        Sweeps over users and items. With `alpha` and gradient steps each ends with the scale
+        between the two sides at which their ridges are least; products stay as they are.
     cg_steps : int or None
         Conjugate-gradient steps per row and half sweep, warm-started, over-relaxed and
         preconditioned by the part of the problem that all rows share. None solves each row exactly,
