@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import gc
 import math
 import os
@@ -40,15 +39,11 @@ KINDS: list[tuple[Any, dict[str, Any]]] = [
 
 
 waits: list[float] = []  # from Ctrl-C to its exception
-# glibc's; how much freed memory it holds on to depends on where the last blocks fell.
-trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 def resident() -> int:
-    """Return this process's resident memory in KiB, but for what the allocator keeps for later."""
+    """Return this process's resident memory in KiB."""
     gc.collect()
-    if trim is not None:
-        trim(0)
     with open("/proc/self/status", encoding="ascii") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
 
