@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.exceptions import NotFittedError
 
 from conftest import random_ratings
 from matfac import ExplicitMF, ImplicitMF, Interactions, load
+from matfac._validation import check_threads
 
 X = random_ratings(30, 20, 0.3, seed=1)
 
@@ -25,9 +27,13 @@ def with_value(value: float) -> sp.csr_array:
     ("parameters", "message"),
     [
         ({"n_factors": 0}, "n_factors must be at least 1, got 0"),
+        ({"n_factors": 10**9}, "n_factors must be at most 1048576, got 1000000000"),
         ({"n_factors": 2.5}, "n_factors must be an integer, got 2.5"),
         ({"reg": -1}, "reg must be finite and at least 0, got -1"),
         ({"reg": float("nan")}, "reg must be finite"),
+        ({"reg": 1e120}, r"reg must be at most 1e\+30, got 1e\+120"),
+        ({"reg": 10**400}, r"reg must be at most 1e\+30"),
+        ({"reg_exponent": 50}, "reg_exponent must be at most 10, got 50"),
         ({"reg": "big"}, "reg must be a number"),
         ({"n_iter": 0}, "n_iter must be at least 1"),
         ({"init_std": 0}, "init_std must be finite and greater than 0"),
@@ -35,6 +41,9 @@ def with_value(value: float) -> sp.csr_array:
         ({"n_threads": 1.5}, "n_threads must be an integer"),
         ({"dtype": "float16"}, "dtype must be 'float32' or 'float64', got 'float16'"),
         ({"cg_steps": 0}, "cg_steps must be at least 1"),
+        ({"cg_steps": 10**12}, "cg_steps must be at most 2147483647, got 1000000000000"),
+        ({"random_state": -1}, "random_state must be None, an integer from 0 .*, got -1"),
+        ({"random_state": np.random.default_rng(0)}, "random_state must be .* got Generator"),
         ({"validation_fraction": 1.0}, "validation_fraction must be less than 1"),
         ({"patience": 0}, "patience must be at least 1"),
         ({"callback": 3}, "callback must be callable"),
@@ -103,6 +112,20 @@ def test_lists_of_any_length_but_not_of_billions() -> None:
     for call in (model.recommend, model.similar_items):
         with pytest.raises(ValueError, match="k must be at most 1000000, got 2147483648"):
             call([0], k=2**31)
+
+
+def test_no_more_threads_than_are_of_use() -> None:
+    few, many = (ExplicitMF(n_factors=2, random_state=0, n_threads=n) for n in (2, 10**12))
+    np.testing.assert_array_equal(few.fit(X).item_factors_, many.fit(X).item_factors_)
+    assert check_threads(10**12) == max(64, os.cpu_count() or 1)
+
+
+def test_pairs_of_unlike_shapes() -> None:
+    model = ExplicitMF(n_factors=2, n_iter=1).fit(X)
+    with pytest.raises(
+        ValueError, match=r"users and items must be of one shape.*\(3,\) and \(2,\)"
+    ):
+        model.predict([0, 1, 2], [0, 1])
 
 
 def test_a_number_is_no_path() -> None:

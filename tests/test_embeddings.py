@@ -203,6 +203,15 @@ def index_recall(model: FactorModel, n_users: int) -> float:
     return float(found.mean())
 
 
+def test_index_refuses_sizes_that_no_memory_holds() -> None:
+    pytest.importorskip("usearch")
+    model = fitted("implicit")
+    with pytest.raises(ValueError, match="connectivity must be at most 4096, got 1000000"):
+        to_index(model, connectivity=10**6)
+    with pytest.raises(ValueError, match="expansion must be at most 1048576, got 1000000000"):
+        to_index(model, expansion=10**9)
+
+
 @pytest.mark.parametrize("kind", ["explicit", "implicit"])
 def test_index_finds_the_best_on_movielens(kind: str) -> None:
     pytest.importorskip("usearch", reason="needs the extra ann")

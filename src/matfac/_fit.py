@@ -22,6 +22,7 @@ from matfac._memory import MemoryEstimate
 from matfac._persistence import plain_params
 from matfac._ratings import Ratings
 from matfac._validation import (
+    MOST_FACTORS,
     check_dtype,
     check_integer,
     check_matrix,
@@ -159,7 +160,7 @@ class FitMixin:
         return arranged, factors
 
     def _check_shared(self) -> None:
-        check_integer("n_factors", self.n_factors, minimum=1)
+        check_integer("n_factors", self.n_factors, minimum=1, maximum=MOST_FACTORS)
         check_integer("n_iter", self.n_iter, minimum=1)
         self._check_reg()
         check_real("feature_reg", self.feature_reg, above=True)

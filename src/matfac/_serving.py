@@ -73,9 +73,15 @@ class Serving(KnownRows):
         check_is_fitted(self)
         if items is None:
             return self.inverse_transform(self.transform(users))
-        user_index, item_index = np.broadcast_arrays(
-            self._lookup(users, "users"), self._lookup(items, "items")
-        )
+        given = self._lookup(users, "users"), self._lookup(items, "items")
+        try:
+            user_index, item_index = np.broadcast_arrays(*given)
+        except ValueError as error:
+            raise ValueError(
+                f"users and items must be of one shape, or broadcast to one, got {given[0].shape} "
+                f"and {given[1].shape}: for every pair of two lists give users as a column, "
+                "numpy.asarray(users)[:, None]"
+            ) from error
         return self._pair_scores(user_index, item_index)
 
     def _pair_scores(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> Floats:

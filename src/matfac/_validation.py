@@ -20,28 +20,34 @@ from matfac._ratings import Pattern, Ratings
 from matfac._values import RANGE, as_csr, cast, check_values
 
 MAX_ROWS = 2**31 - 1
+MOST_FACTORS = 2**20
+_MOST_STEPS = 2**31 - 1
 _LONGEST = 1_000_000  # places of a list that a small catalogue may be asked for
+_MOST_THREADS = 64
 _USERS = re.compile(r"users?([ _.-]?ids?)?", re.IGNORECASE)
 
 
-def check_integer(name: str, value: Any, *, minimum: int) -> int:
-    """Return `value` as an int, or raise naming the argument."""
+def check_integer(name: str, value: Any, *, minimum: int, maximum: int = 2**63 - 1) -> int:
+    """Return `value` as an int from minimum to maximum, or raise naming the argument."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer, got {value!r} of type {type(value).__name__}")
-    if value < minimum:
+    number = int(value)
+    if number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {value}")
-    return int(value)
+    if number > maximum:
+        raise ValueError(f"{name} must be at most {maximum}, got {value}")
+    return number
 
 
 def check_length(k: Any, n_candidates: int) -> int:
     """Return the length of lists as an int: past the candidates, places are padding."""
-    length = check_integer("k", k, minimum=1)
-    if length > max(n_candidates, _LONGEST):
-        raise ValueError(
-            f"k must be at most {max(n_candidates, _LONGEST)}, got {length}: there are "
-            f"{n_candidates} to choose from"
-        )
-    return length
+    return check_integer("k", k, minimum=1, maximum=max(n_candidates, _LONGEST))
+
+
+def check_steps(cg_steps: Any) -> None:
+    """Raise where cg_steps is neither a number of gradient steps nor None."""
+    if cg_steps is not None:
+        check_integer("cg_steps", cg_steps, minimum=1, maximum=_MOST_STEPS)
 
 
 def check_path(name: str, value: Any) -> str | os.PathLike[str]:
@@ -52,17 +58,31 @@ def check_path(name: str, value: Any) -> str | os.PathLike[str]:
 
 
 def check_real(
-    name: str, value: Any, *, minimum: float = 0.0, above: bool = False, below: float | None = None
+    name: str,
+    value: Any,
+    *,
+    minimum: float = 0.0,
+    maximum: float = 1e30,  # past it float32 soon overflows
+    above: bool = False,
+    below: float | None = None,
 ) -> float:
-    """Return `value` as a finite float >= minimum (> minimum where `above`, < below), or raise."""
+    """Return `value` as a finite float in minimum..maximum, or raise.
+
+    With `above` greater than minimum, and less than `below` where given.
+    """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        raise ValueError(f"{name} must be at most {maximum:g}") from None
     if not math.isfinite(number) or number < minimum or (above and number == minimum):
         wanted = f"{'greater than' if above else 'at least'} {minimum:g}"
         raise ValueError(f"{name} must be finite and {wanted}, got {value}")
     if below is not None and number >= below:
         raise ValueError(f"{name} must be less than {below:g}, got {value}")
+    if number > maximum:
+        raise ValueError(f"{name} must be at most {maximum:g}, got {value}")
     return number
 
 
@@ -93,12 +113,22 @@ def check_threads(n_threads: Any) -> int:
     if n_threads == 0:
         raise ValueError("n_threads must not be 0: give None for the default, or -1 for every core")
     count = int(n_threads)
-    return min(count, 4096) if count > 0 else max(1, default_threads() + 1 + count)
+    if count < 0:
+        return max(1, default_threads() + 1 + count)
+    # More are of no use, and threads that cannot be had end the process.
+    return min(count, max(_MOST_THREADS, os.cpu_count() or 1))
 
 
 def seed_of(random_state: Any) -> int:
     """Draw one seed from random_state (None, int or RandomState)."""
-    return int(check_random_state(random_state).randint(2**31 - 1))
+    try:
+        generator = check_random_state(random_state)
+    except ValueError as error:
+        raise ValueError(
+            "random_state must be None, an integer from 0 to 2**32 - 1 or a "
+            f"numpy.random.RandomState, got {random_state!r}"
+        ) from error
+    return int(generator.randint(2**31 - 1))
 
 
 def check_matrix(

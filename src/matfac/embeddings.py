@@ -184,8 +184,8 @@ def to_index(model: FactorModel, *, connectivity: int = 32, expansion: int = 200
         from usearch.index import Index
     except ImportError:
         raise ImportError('to_index needs usearch: pip install "matfac[ann]"') from None
-    check_integer("connectivity", connectivity, minimum=2)
-    check_integer("expansion", expansion, minimum=1)
+    check_integer("connectivity", connectivity, minimum=2, maximum=4096)
+    check_integer("expansion", expansion, minimum=1, maximum=2**20)
     vectors = item_vectors(model)
     index = Index(
         ndim=vectors.shape[1],

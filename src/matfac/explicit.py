@@ -22,8 +22,8 @@ from matfac._sgd import STATE as SGD_STATE
 from matfac._sgd import SgdSolver
 from matfac._validation import (
     check_choice,
-    check_integer,
     check_real,
+    check_steps,
     check_threads,
     check_weights,
 )
@@ -307,9 +307,8 @@ class ExplicitMF(FitMixin, FactorModel):
     def _check_parameters(self) -> None:
         self._check_shared()
         check_choice("solver", self.solver, ("als", "sgd"))
-        check_real("reg_exponent", self.reg_exponent)
-        if self.cg_steps is not None:
-            check_integer("cg_steps", self.cg_steps, minimum=1)
+        check_real("reg_exponent", self.reg_exponent, maximum=10.0)
+        check_steps(self.cg_steps)
         check_real("learning_rate", self.learning_rate, above=True)
         if check_real("l1_reg", self.l1_reg) and self.solver != "als":
             raise ValueError(

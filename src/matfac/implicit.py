@@ -16,8 +16,8 @@ from matfac._model import FactorModel
 from matfac._ranking_metric import ndcg_of
 from matfac._ratings import Ratings
 from matfac._validation import (
-    check_integer,
     check_real,
+    check_steps,
     check_threads,
     check_weights,
 )
@@ -261,9 +261,8 @@ class ImplicitMF(FitMixin, FactorModel):
         if self.alpha0 is not None:
             check_real("alpha0", self.alpha0)
         if self.reg_exponent is not None:
-            check_real("reg_exponent", self.reg_exponent)
-        if self.cg_steps is not None:
-            check_integer("cg_steps", self.cg_steps, minimum=1)
+            check_real("reg_exponent", self.reg_exponent, maximum=10.0)
+        check_steps(self.cg_steps)
         check_real("l1_reg", self.l1_reg)
 
     def _objective(self) -> Objective:

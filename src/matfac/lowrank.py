@@ -198,7 +198,7 @@ class LowRankMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                 f"{self.n_factors} for n_samples = {m}, n_features = {n}"
             )
         check_real("reg", self.reg)
-        check_real("reg_exponent", self.reg_exponent)
+        check_real("reg_exponent", self.reg_exponent, maximum=10.0)
         check_choice("svd_solver", self.svd_solver, ("exact", "randomized"))
         check_integer("n_iter", self.n_iter, minimum=1)
         check_real("tol", self.tol)

@@ -255,11 +255,7 @@ class RankingMF(FitMixin, FactorModel):
         check_choice("sampling", self.sampling, ("uniform", "popularity"))
         check_real("learning_rate", self.learning_rate, above=True)
         if self.negatives is not None:
-            check_integer("negatives", self.negatives, minimum=1)
-            if self.negatives > MOST_NEGATIVES:
-                raise ValueError(
-                    f"negatives must be at most {MOST_NEGATIVES}, got {self.negatives}"
-                )
+            check_integer("negatives", self.negatives, minimum=1, maximum=MOST_NEGATIVES)
 
     def _check_reg(self) -> None:
         if self.reg is not None:
