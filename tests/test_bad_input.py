@@ -128,6 +128,12 @@ def test_pairs_of_unlike_shapes() -> None:
         model.predict([0, 1, 2], [0, 1])
 
 
+def test_lists_are_no_mask() -> None:
+    model = ImplicitMF(n_factors=2, n_iter=1).fit(X)
+    with pytest.raises(ValueError, match=r"include must be a matrix of shape \(2, 20\), not 0"):
+        model.recommend([0, 1], include=[[1, 2], [3]])
+
+
 def test_a_number_is_no_path() -> None:
     with pytest.raises(TypeError, match="path must be a path, got 1 of type int"):
         load(1)  # type: ignore[arg-type]

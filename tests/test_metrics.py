@@ -335,6 +335,8 @@ def test_bad_input_is_named(change: dict[str, Any], message: str) -> None:
         (lambda: metrics.coverage([[5]], 5), "lists holds item 5"),
         (lambda: metrics.novelty([[5]], sp.csr_array((2, 5))), "lists holds item 5"),
         (lambda: metrics.rmse([1], [1, 2]), "one shape"),
+        (lambda: metrics.rmse([1, 2], [1, np.nan]), "predicted must be finite, got nan"),
+        (lambda: metrics.mae([np.inf, 2], [1, 2]), "truth must be finite, got inf"),
     ],
 )
 def test_bad_lists_are_named(call: Any, message: str) -> None:

@@ -148,6 +148,8 @@ def test_bad_input_is_named() -> None:
             tune(clicks_model(), CLICKS.train, GRID, metric=metric)
     with pytest.raises(ValueError, match="n_trials must be at least 1"):
         tune(clicks_model(), CLICKS.train, GRID, n_trials=0)
+    with pytest.raises(TypeError, match=r"model must be an ExplicitMF, .* or RankingMF, got type"):
+        tune(ImplicitMF, CLICKS.train, GRID)
 
 
 def test_frame_and_plot() -> None:

@@ -304,7 +304,12 @@ def check_pattern(X: Any, argument: str, shape: tuple[int, int] | None = None) -
 def check_mask(mask: Any, argument: str, shape: tuple[int, int]) -> Pattern:
     """Return the pattern of the nonzero entries of a mask; dense: NaN is missing, as everywhere."""
     if not sp.issparse(mask):
-        dense = np.asarray(mask)
+        try:
+            dense = np.asarray(mask)
+        except ValueError as error:  # lists of several lengths
+            raise ValueError(
+                f"{argument} must be a matrix of shape {shape}, not 0 where it holds: {error}"
+            ) from error
         if dense.dtype.kind not in "fiub":
             raise TypeError(f"{argument} must hold numbers or booleans, got dtype {dense.dtype}")
         mask = sp.csr_array(np.atleast_2d(np.nan_to_num(dense)))

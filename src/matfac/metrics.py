@@ -54,6 +54,9 @@ def _errors(truth: ArrayLike, predicted: ArrayLike) -> NDArray[np.float64]:
         raise ValueError(
             f"truth and predicted must have one shape and not be empty, got {a.shape} and {b.shape}"
         )
+    for name, values in (("truth", a), ("predicted", b)):
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} must be finite, got {values[~np.isfinite(values)][0]}")
     return a - b
 
 

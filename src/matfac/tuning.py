@@ -16,6 +16,7 @@ from sklearn.model_selection import ParameterGrid, ParameterSampler
 from matfac import metrics, splits
 from matfac._evaluate import RANKING_METRICS
 from matfac._exceptions import ConvergenceError
+from matfac._model import FactorModel
 from matfac._progress import Bar
 from matfac._tune_result import ERRORS, Trial, TuneResult
 from matfac._validation import check_integer, seed_of
@@ -109,6 +110,10 @@ def tune(
     >>> result.model.recommend([0], k=3)[0].shape
     (1, 3)
     """
+    if not isinstance(model, FactorModel):
+        raise TypeError(
+            f"model must be an ExplicitMF, ImplicitMF or RankingMF, got {type(model).__name__}"
+        )
     candidates = _candidates(model, grid, n_trials, random_state)
     result = TuneResult(_check_metric(metric, model))
     parts = _parts(model, X, split, random_state)
