@@ -213,7 +213,7 @@ SOLVERS = (
     Mutant(
         "equal ridges",
         "src/matfac/_als.py",
-        'self.tables["items"] /= «scale»',
+        "(scale, «1 / scale»)",
         "1",
         "relaxation",
     ),

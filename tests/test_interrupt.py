@@ -19,6 +19,7 @@ import scipy.sparse as sp
 from matfac import ExplicitMF, ImplicitMF, _core, _engine, compress
 from matfac._als import random_table
 from matfac._interruptible import wait_for_left_calls
+from matfac._loop import _Snapshot
 from matfac._ratings import Ratings
 from matfac._sgd import make_plan
 
@@ -201,6 +202,16 @@ def test_the_last_half_sweep_is_left_with_the_epoch_before_it(
     if name != "ials":  # whose last half sweep turns the items to another basis
         np.testing.assert_array_equal(model.item_factors_, again.item_factors_)
     assert np.isfinite(model.predict(np.arange(9), np.arange(9))).all()
+
+
+def test_the_copy_of_a_large_table_is_left_at_once() -> None:
+    tables = {"users": np.ones((100_000, 512), np.float32)}
+
+    def keep() -> None:
+        while True:
+            _Snapshot(tables)
+
+    assert interrupted(keep, 0.1) < WITHIN
 
 
 def test_an_interrupt_before_the_first_epoch_leaves_the_model_unfitted() -> None:

@@ -168,8 +168,9 @@ class AlsSolver:
         if not self._balances or not (user_ridge > 0 and item_ridge > 0):
             return 0.0
         scale = float(item_ridge / user_ridge) ** 0.25
-        self.tables["users"] *= scale
-        self.tables["items"] /= scale
+        for name, factor in zip(SIDES, (scale, 1 / scale), strict=True):
+            for rows in _engine.parts_of(self.tables[name]):
+                self.tables[name][rows] *= factor
         return float((user_ridge**0.5 - item_ridge**0.5) ** 2)
 
     def biases(self) -> tuple[Floats | None, Floats | None]:

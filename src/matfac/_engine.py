@@ -7,6 +7,7 @@ import contextlib
 import os
 import platform
 import threading
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,6 +26,8 @@ if _spins:
 
 Floats: TypeAlias = NDArray[Any]
 Csr: TypeAlias = "_core.CsrFloat32 | _core.CsrFloat64"
+
+_PART = 1 << 24  # bytes of a table between looks for Ctrl-C: tens of milliseconds at most
 
 
 def _set_up() -> str:
@@ -115,6 +118,19 @@ def make_csr(
 def transpose(csr: Csr, n_threads: int) -> Csr:
     """Return the transpose, as a matrix of its own."""
     return make_csr(csr.shape[0], *csr.transposed_arrays(n_threads))
+
+
+def parts_of(table: Floats) -> Iterator[slice]:
+    """Yield rows of a table, some at a time: NumPy sees no Ctrl-C before its call is done."""
+    step = max(1, _PART * len(table) // max(1, table.nbytes))
+    for start in range(0, len(table), step):
+        yield slice(start, start + step)
+
+
+def copy_table(to: Floats, table: Floats) -> None:
+    """Copy a table over another, which Ctrl-C may leave half done."""
+    for rows in parts_of(table):
+        to[rows] = table[rows]
 
 
 def table(factors: Floats) -> Floats:

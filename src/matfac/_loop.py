@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from matfac._engine import Floats
+from matfac._engine import Floats, copy_table
 from matfac._exceptions import ConvergenceError
 from matfac._progress import Bar
 
@@ -99,13 +99,13 @@ class _Snapshot:
 
     def __init__(self, tables: dict[str, Floats]) -> None:
         self._live = tables
-        self._copy = {name: np.copy(table) for name, table in tables.items()}
-        self.n_iter = 0
+        self._copy = {name: np.empty_like(table) for name, table in tables.items()}
+        self.take(0)
 
     def take(self, n_iter: int, source: dict[str, Floats] | None = None) -> None:
         self.n_iter = 0  # until the end: Ctrl-C may fall in between, and the copy is not whole
         for name, table in (source or self._live).items():
-            np.copyto(self._copy[name], table)
+            copy_table(self._copy[name], table)
         self.n_iter = n_iter
 
     def tables(self) -> dict[str, Floats]:
@@ -113,7 +113,7 @@ class _Snapshot:
 
     def restore(self) -> None:
         for name, table in self._live.items():
-            np.copyto(table, self._copy[name])
+            copy_table(table, self._copy[name])
 
 
 def run(solver: Solver, schedule: Schedule, owner: str) -> Outcome:
