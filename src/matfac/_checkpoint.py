@@ -14,7 +14,7 @@ import numpy as np
 
 from matfac import model_io
 from matfac._atomic import remove_leftovers
-from matfac._engine import Floats
+from matfac._engine import Floats, copy_table
 from matfac._loop import State
 from matfac._ratings import Ratings
 from matfac._validation import check_integer, check_real
@@ -158,7 +158,7 @@ class Found:
         best = {name: self._array(f"best.{name}", table) for name, table in tables.items()
                 if self.meta["best_n_iter"] > 0}  # fmt: skip
         for name, table in tables.items():
-            np.copyto(table, self._array(f"tables.{name}", table))
+            copy_table(table, self._array(f"tables.{name}", table))
         value = self.meta["best_value"]
         return State(
             history=self.meta["history"],

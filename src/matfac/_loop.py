@@ -115,6 +115,10 @@ class _Snapshot:
         for name, table in self._live.items():
             copy_table(table, self._copy[name])
 
+    def hand_over(self) -> None:
+        """Restore at once: the copy becomes the tables. The last thing to do with it."""
+        self._live.update(self._copy)
+
 
 def run(solver: Solver, schedule: Schedule, owner: str) -> Outcome:
     """Run epochs until n_iter, the callback, early stopping or Ctrl-C ends them.
@@ -147,7 +151,7 @@ def run(solver: Solver, schedule: Schedule, owner: str) -> Outcome:
         run_.return_to_last_whole()
         if schedule.keeper is not None:
             schedule.keeper.keep(run_.state(), solver.tables, now=True)
-        run_.return_to_best()
+        run_.return_to_best(last=True)
         outcome.objective = history[outcome.n_iter - 1]["objective"]
         if solver.needs_finish:
             outcome.objective = solver.finish()
@@ -241,12 +245,12 @@ class _Run:
 
     def return_to_last_whole(self) -> None:
         if self._last_whole.n_iter == len(self.history):  # else the live tables are whole
-            self._last_whole.restore()
+            self._last_whole.hand_over()
         self.outcome.n_iter = len(self.history)
 
-    def return_to_best(self) -> None:
+    def return_to_best(self, *, last: bool = False) -> None:
         if self._best is not None:
-            self._best.restore(self.outcome)
+            self._best.restore(self.outcome, last=last)
 
 
 class _Best:
@@ -270,9 +274,9 @@ class _Best:
     def exhausted(self, history: list[Record]) -> bool:
         return len(history) - self._snapshot.n_iter >= self._patience
 
-    def restore(self, outcome: Outcome) -> None:
+    def restore(self, outcome: Outcome, *, last: bool) -> None:
         if 0 < self._snapshot.n_iter < outcome.n_iter:
-            self._snapshot.restore()
+            (self._snapshot.hand_over if last else self._snapshot.restore)()
             outcome.n_iter = self._snapshot.n_iter
 
     def describe(self, state: State) -> None:
