@@ -99,9 +99,7 @@ def test_each_half_sweep_lowers_it(loss: str) -> None:
     for half in range(6):
         side = half % 2
         value, _ = fitted._half(side, 0)
-        fixed_prior = fitted._maps[1 - side]
-        # The map of the fixed side is fitted anew: in the basis that the half sweep left.
-        weights = fitted._fit_features(1 - side)
+        fixed_prior, weights = fitted._maps[1 - side], fitted.feature_weights[1 - side]
         assert fixed_prior is not None
         assert weights is not None
         names = ("users", "items")[1 - side], ("user_bias", "item_bias")[1 - side]
@@ -111,8 +109,28 @@ def test_each_half_sweep_lowers_it(loss: str) -> None:
         off = None if bias is None else bias - prior.bias
         ridge = _core.ridge_value(deviation, 4, off, fitted._ridges[1 - side])
         values.append(value + ridge + fitted._feature_penalty())
+        fitted._fit_features(side)
     assert (np.diff(values) <= 1e-9 * values[0]).all()
     assert values[-1] < values[0]
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_both_maps_turn_with_the_tables(loss: str, side: int) -> None:
+    fitted = solver(loss, exact=False)
+    fitted.epoch(0)
+    fitted._half(1 - side, 3)
+
+    def scores() -> list[Any]:
+        fixed = fitted.tables[("items", "users")[side]][:, :4]
+        return [fixed @ weights.factors.T for weights in fitted.feature_weights]  # type: ignore[union-attr]
+
+    before = scores()
+    turned = fitted.tables["user_features"].copy()
+    fitted._half(side, 3)
+    for found, wanted in zip(scores(), before, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-12 * np.abs(wanted).max())
+    assert np.abs(turned - fitted.tables["user_features"]).max() > 1e-3
 
 
 @pytest.mark.parametrize("exact", [True, False])
@@ -124,9 +142,7 @@ def test_same_bits_for_any_thread_count(loss: str, exact: bool, dtype: str) -> N
         for number in range(2):
             fitted.epoch(number)
         objective = fitted.finish()
-        parts = [part for part in fitted.feature_weights if part is not None]
-        arrays = [*fitted.tables.values(), *(a for part in parts for a in part if a is not None)]
-        answers.append((objective, [array.tobytes() for array in arrays]))
+        answers.append((objective, [array.tobytes() for array in fitted.tables.values()]))
     assert answers[0] == answers[1] == answers[2]
 
 
@@ -242,19 +258,27 @@ def test_one_side_alone_and_early_stopping() -> None:
         model.transform(data["X"], user_features=data["f"])
 
 
-def test_ctrl_c_leaves_features_that_fit_the_tables() -> None:
-    data = planted(3, implicit=False)
+@pytest.mark.parametrize("estimator", [ExplicitMF, ImplicitMF])
+def test_ctrl_c_leaves_a_model_of_the_last_epoch(estimator: Any) -> None:
+    data = planted(3, implicit=estimator is ImplicitMF)
+    X = data["X"].tolil()
+    X[7], X[:, 9] = 0, 0
 
     def interrupt(epoch: int, record: dict[str, float]) -> None:
         if epoch == 2:
             raise KeyboardInterrupt
 
-    model = ExplicitMF(n_factors=4, random_state=0, callback=interrupt)
+    model = estimator(n_factors=4, random_state=0, callback=interrupt)
     with pytest.raises(KeyboardInterrupt):
-        model.fit(data["X"], user_features=data["f"])
+        model.fit(sp.csr_array(X), user_features=data["f"], item_features=data["g"])
     assert model.n_iter_ == 2
-    codes = model.transform(data["X"], user_features=data["f"])
-    np.testing.assert_allclose(codes[:, :4], model.user_factors_, atol=1e-5)
+    assert model.objective_ == model.history_[-1]["objective"]
+    for row, factors, said in (
+        (7, model.user_factors_, data["f"] @ model.user_feature_factors_),
+        (9, model.item_factors_, data["g"] @ model.item_feature_factors_),
+    ):
+        np.testing.assert_allclose(factors[row], said[row], atol=1e-5)
+        assert np.corrcoef(factors.ravel(), said.ravel())[0, 1] > 0.5
 
 
 @pytest.mark.parametrize("estimator", [ExplicitMF(), ImplicitMF()])

@@ -1,4 +1,5 @@
 #include <string>
+#include <vector>
 
 #include "blas_table.hpp"
 #include "matfac/als.hpp"
@@ -24,7 +25,8 @@ py::tuple half_sweep(const Csr<T>& csr, const std::string& loss, double mean, do
                      MaybeArray<T> prior, const MaybeArray<T>& prior_bias, const Array<T>& ridge,
                      const MaybeArray<T>& fixed_weight, const MaybeArray<T>& lasso,
                      bool nonnegative, int cg_steps, double tolerance, double relaxation,
-                     bool keep_basis, const SharedBasis<T>* basis, int n_threads) {
+                     bool keep_basis, const SharedBasis<T>* basis, std::vector<Array<T>> along,
+                     int n_threads) {
     HalfSweep<T> sweep;
     sweep.ratings = csr.view;
     sweep.loss = loss_named(loss);
@@ -68,6 +70,8 @@ py::tuple half_sweep(const Csr<T>& csr, const std::string& loss, double mean, do
         check_rows(static_cast<std::int64_t>(basis->gram.size()), k * k, "basis");
         sweep.basis = basis;
     }
+    if (keep_basis && !along.empty()) refuse("along", "goes with no keep_basis");
+    for (Array<T>& table : along) sweep.along.push_back(mutable_table_of(table, k, "along"));
     sweep.n_threads = checked_threads(n_threads);
     Interruptible call;
     const SweepResult result = call.run(
@@ -146,9 +150,11 @@ void bind(py::module_& m, const char* basis) {
           py::arg("lasso").noconvert() = py::none(), py::arg("nonnegative") = false,
           py::arg("cg_steps"), py::arg("tolerance") = 0.0, py::arg("relaxation") = 1.0,
           py::arg("keep_basis") = false,
-          py::arg("basis").none(true) = static_cast<SharedBasis<T>*>(nullptr), py::arg("n_threads"),
+          py::arg("basis").none(true) = static_cast<SharedBasis<T>*>(nullptr),
+          py::arg("along").noconvert() = std::vector<Array<T>>{}, py::arg("n_threads"),
           "Solve every row of one side; returns the objective but for the fixed side's ridge, "
-          "and the solved side's ridge and lasso part. `prior` is left in the basis of the work.");
+          "and the solved side's ridge and lasso part. `prior` and the tables `along` are left in the "
+          "basis of the work.");
     m.def("loss_value", &loss_of<T>, py::arg("csr"), py::kw_only(), py::arg("loss"),
           py::arg("mean") = 0.0, py::arg("alpha") = 0.0, py::arg("k"),
           py::arg("users").noconvert(), py::arg("items").noconvert(),

@@ -423,6 +423,9 @@ SweepResult run_half_sweep(const HalfSweep<T>& sweep, const BlasTable& blas, Con
     rotate_table(turned.fixed, basis, sweep.n_threads, control);
     rotate_table(turned.solved, basis, sweep.n_threads, control);
     if (turned.prior.data != nullptr) rotate_table(turned.prior, basis, sweep.n_threads, control);
+    if (!sweep.keep_basis)
+        for (const TableView<T>& table : sweep.along)
+            rotate_table(table, basis, sweep.n_threads, control);
     if (control.stop) return {0, 0, false};
     const SweepResult result = Sweep<T>(turned, basis.eigenvalues.data(), control).run();
     if (sweep.keep_basis)

@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::int64_t kMaxBands = 256;  // item_band_ is one byte
 constexpr double kMostEntries = 500e3;  // of a block: so much work passes before Ctrl-C is seen
+constexpr std::int64_t kLook = 1 << 16;  // entries dealt out between looks at the clock
 
 // Bands by the cache, but no fewer than give many threads work, nor so many that blocks are tiny.
 std::int64_t choose_bands(std::int64_t n_items, std::int64_t nnz, std::int64_t row_bytes,
@@ -61,7 +62,8 @@ SgdPlan<T>::SgdPlan(const CsrView<T>& ratings, std::int64_t factor_stride, std::
     const std::int64_t blocks = bands_ * bands_;
     block_runs_.assign(static_cast<std::size_t>(blocks + 1), 0);
     block_begin_.assign(static_cast<std::size_t>(blocks + 1), 0);
-    for_chunks(n_threads, bands_, control, [&](std::int64_t band, int) { count(ratings, band); });
+    for_chunks(n_threads, bands_, control,
+               [&](std::int64_t band, int thread) { count(ratings, band, control, thread); });
     if (control.stop) return;
     for (std::int64_t b = 0; b < blocks; ++b) {
         block_runs_[b + 1] += block_runs_[b];
@@ -73,7 +75,8 @@ SgdPlan<T>::SgdPlan(const CsrView<T>& ratings, std::int64_t factor_stride, std::
     if (ratings.values != nullptr) value_ = Buffer<T>(static_cast<std::size_t>(nnz_));
     if (ratings.weights != nullptr) weight_ = Buffer<T>(static_cast<std::size_t>(nnz_));
     run_start_[block_runs_[blocks]] = nnz_;
-    for_chunks(n_threads, bands_, control, [&](std::int64_t band, int) { fill(ratings, band); });
+    for_chunks(n_threads, bands_, control,
+               [&](std::int64_t band, int thread) { fill(ratings, band, control, thread); });
 }
 
 template <class T>
@@ -97,12 +100,19 @@ void SgdPlan<T>::deal(const CsrView<T>& ratings, bool equal_items, Control& cont
 
 // Entries and runs of a user band's blocks, left at the place after each block's own.
 template <class T>
-void SgdPlan<T>::count(const CsrView<T>& ratings, std::int64_t user_band) {
+void SgdPlan<T>::count(const CsrView<T>& ratings, std::int64_t user_band, Control& control,
+                       int thread) {
     std::vector<std::int64_t> seen(static_cast<std::size_t>(bands_), -1);
     std::int64_t* runs = block_runs_.data() + user_band * bands_ + 1;
     std::int64_t* entries = block_begin_.data() + user_band * bands_ + 1;
+    std::int64_t work = 0;
     for (std::int64_t i = user_bands_[user_band]; i < user_bands_[user_band + 1]; ++i) {
         const std::int64_t u = users_[i];
+        work += ratings.length(u);
+        if (work > kLook) {
+            if (control.stopped(thread)) return;
+            work = 0;
+        }
         for (std::int64_t e = ratings.indptr[u]; e < ratings.indptr[u + 1]; ++e) {
             const auto band = item_band_[ratings.indices[e]];
             ++entries[band];
@@ -115,14 +125,21 @@ void SgdPlan<T>::count(const CsrView<T>& ratings, std::int64_t user_band) {
 }
 
 template <class T>
-void SgdPlan<T>::fill(const CsrView<T>& ratings, std::int64_t user_band) {
+void SgdPlan<T>::fill(const CsrView<T>& ratings, std::int64_t user_band, Control& control,
+                      int thread) {
     std::vector<std::int64_t> seen(static_cast<std::size_t>(bands_), -1);
     std::vector<std::int64_t> run(block_runs_.begin() + user_band * bands_,
                                   block_runs_.begin() + (user_band + 1) * bands_);
     std::vector<std::int64_t> entry(block_begin_.begin() + user_band * bands_,
                                     block_begin_.begin() + (user_band + 1) * bands_);
+    std::int64_t work = 0;
     for (std::int64_t i = user_bands_[user_band]; i < user_bands_[user_band + 1]; ++i) {
         const std::int64_t u = users_[i];
+        work += ratings.length(u);
+        if (work > kLook) {
+            if (control.stopped(thread)) return;
+            work = 0;
+        }
         for (std::int64_t e = ratings.indptr[u]; e < ratings.indptr[u + 1]; ++e) {
             const auto band = item_band_[ratings.indices[e]];
             if (seen[band] != u) {

@@ -18,6 +18,8 @@ from matfac._ratings import Ratings
 
 SIDES = ("users", "items")
 BIASES = ("user_bias", "item_bias")
+OF_FEATURES = ("user_features", "item_features")  # the maps' tables, and their biases
+FEATURE_BIASES = ("user_feature_bias", "item_feature_bias")
 # Up to here the exact solution of a row costs no more than gradient steps to the same accuracy: few
 # steps where the part that all rows share is a good preconditioner, as it is with implicit losses.
 EXACT_UP_TO = {"ratings": 128, "ials": 32, "hu": 32}
@@ -134,12 +136,16 @@ class AlsSolver:
             else FeatureMap(f, ridge, np.diff(r.indptr) > 0, feature_reg, n_threads)
             for f, ridge, r in zip(features, self._ridges, (self._users, self._items), strict=True)
         )
-        self.feature_weights: list[FeatureWeights | None] = [None, None]
-        # The maps lie in the basis of the half sweep that they were fitted for.
-        self.needs_finish = any(of_side is not None for of_side in self._maps)
+        for side, of_side in enumerate(self._maps):
+            if of_side is not None:
+                width = of_side.features.shape[1]
+                self.tables[OF_FEATURES[side]] = _engine.empty_table(width, k, dtype)
+                if fit_bias:
+                    self.tables[FEATURE_BIASES[side]] = np.zeros(width, dtype)
         # Where ridges are of factors alone, and pull them to zero. Not with iALS, whose lists are
         # at their best before its ridges are equal, nor exactly, which `partial_fit` continues.
-        plain = cg_steps is None or self.needs_finish or objective.l1_reg > 0
+        mapped = self._maps != (None, None)
+        plain = cg_steps is None or mapped or objective.l1_reg > 0
         self._balances = objective.loss == "hu" and not plain
         self._counts = tuple(r.row_sums.astype(dtype) for r in (self._users, self._items))
         self._weight = float(np.sum(self._counts[0], dtype=np.float64))
@@ -149,11 +155,14 @@ class AlsSolver:
         return f"reg={self.objective.reg:g}"
 
     def epoch(self, number: int) -> Record:
-        """Solve every user, then every item."""
+        """Solve every user, then every item; after each side, what its features say of it."""
         _, user_ridge = self._half(0, self.cg_steps or 0, relaxation=RELAXATION)
+        penalty = self._feature_penalty()
+        self._fit_features(0)
         value, item_ridge = self._half(1, self.cg_steps or 0, relaxation=RELAXATION)
+        self._fit_features(1)
         ridges = user_ridge - self._balance(user_ridge, item_ridge)
-        record = {"objective": max(value + ridges + self._feature_penalty(), 0.0)}
+        record = {"objective": max(value + ridges + penalty, 0.0)}
         if self.objective.loss == "ratings":
             loss = max(value - item_ridge, 0.0)
             record["train_rmse"] = float(np.sqrt(loss / max(self._weight, 1e-300)))
@@ -177,14 +186,28 @@ class AlsSolver:
         """Return the user and item biases, or None without."""
         return self.tables.get("user_bias"), self.tables.get("item_bias")
 
+    @property
+    def feature_weights(self) -> tuple[FeatureWeights | None, FeatureWeights | None]:
+        """The maps of user and item features, as views of the tables; None without."""
+        users, items = (
+            None
+            if name not in self.tables
+            else FeatureWeights(self.tables[name][:, : self.k], self.tables.get(bias))
+            for name, bias in zip(OF_FEATURES, FEATURE_BIASES, strict=True)
+        )
+        return users, items
+
+    def stop(self) -> None:
+        """Give rows without entries, which stay out of epochs, the prior of their features."""
+        for side in (0, 1):
+            self._fill_unknown(side)
+
     def finish(self) -> float:
         """Solve every user once more as fold-in would, so that both agree; return the objective.
 
         Rows without entries, which stayed out of the fit, get the prior of their features.
         """
-        of_items, weights = self._maps[1], self._fit_features(1)
-        if of_items is not None and weights is not None:
-            of_items.fill_unknown(self.tables["items"], self.tables.get("item_bias"), weights)
+        self._fill_unknown(1)
         self._half(0, *converged(self.k, self.objective, self.tables["users"].dtype), last=True)
         priors = tuple(self._prior(side, everyone=True) for side in (0, 1))
         value = objective_value(
@@ -200,13 +223,18 @@ class AlsSolver:
         )
         return value + self._feature_penalty()
 
-    def _fit_features(self, side: int) -> FeatureWeights | None:
-        of_side = self._maps[side]
-        if of_side is not None:
-            self.feature_weights[side] = of_side.fit(
-                self.tables[SIDES[side]], self.k, self.tables.get(BIASES[side])
-            )
-        return self.feature_weights[side]
+    def _fit_features(self, side: int) -> None:
+        of_side, weights = self._maps[side], self.feature_weights[side]
+        if of_side is not None and weights is not None:
+            found = of_side.fit(self.tables[SIDES[side]], self.k, self.tables.get(BIASES[side]))
+            weights.factors[:] = found.factors
+            if weights.bias is not None:
+                weights.bias[:] = found.bias
+
+    def _fill_unknown(self, side: int) -> None:
+        of_side, weights = self._maps[side], self.feature_weights[side]
+        if of_side is not None and weights is not None:
+            of_side.fill_unknown(self.tables[SIDES[side]], self.tables.get(BIASES[side]), weights)
 
     def _prior(self, side: int, *, everyone: bool) -> Prior | None:
         of_side, weights = self._maps[side], self.feature_weights[side]
@@ -227,8 +255,6 @@ class AlsSolver:
         relaxation: float = 1.0,
         last: bool = False,
     ) -> tuple[float, float]:
-        # From the table as it lies: each half sweep turns the factor space.
-        self._fit_features(side)
         prior = self._prior(side, everyone=last)
         return _core.half_sweep(
             (self._users, self._items)[side].core,
@@ -249,8 +275,9 @@ class AlsSolver:
             cg_steps=cg_steps,
             tolerance=tolerance,
             relaxation=relaxation,
-            # Both sides' feature weights are of the basis that the tables have now.
+            # Each half sweep turns the factor space, but for the last: the other side stays.
             keep_basis=last and self._maps != (None, None),
+            along=[] if last else [self.tables[t] for t in OF_FEATURES if t in self.tables],
             n_threads=self.n_threads,
         )
 

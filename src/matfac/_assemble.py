@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from matfac._frames import Columns
 from matfac._ids import check_choice
+from matfac._interruptible import over_entries
 from matfac._values import as_csr
 
 RULES = ("last", "first", "sum", "mean", "max", "error")
@@ -74,6 +75,10 @@ def canonical(matrix: Any, timestamps: ArrayLike | None) -> tuple[Any, NDArray[A
     if not sp.issparse(matrix):
         raise TypeError(f"matrix must be a SciPy sparse array, got {type(matrix).__name__}")
     given: Any = matrix
+    return over_entries(given.nnz, lambda: _canonical(given, timestamps))
+
+
+def _canonical(given: Any, timestamps: ArrayLike | None) -> tuple[Any, NDArray[Any] | None]:
     csr: Any = sp.csr_array(as_csr(given))
     csr.data = check_numbers(csr.data, "matrix", "d" if csr.dtype == np.float64 else "f")
     if timestamps is not None and not (given.format == "csr" and csr.has_canonical_format):
@@ -105,6 +110,13 @@ def assemble(
 ) -> tuple[sp.csr_array, NDArray[Any] | None]:
     """Return the matrix and the times of its entries; `where` begins the messages."""
     kind = _check_dtype(dtype)
+    n = len(columns.users[1])
+    return over_entries(n, lambda: _assemble(columns, duplicates, kind, where))
+
+
+def _assemble(
+    columns: Columns, duplicates: str | None, kind: np.dtype[Any], where: str
+) -> tuple[sp.csr_array, NDArray[Any] | None]:
     (users, rows), (items, cols), values, times = columns
     n = len(rows)
     if n == 0:

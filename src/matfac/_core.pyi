@@ -88,6 +88,7 @@ def half_sweep(
     relaxation: float = 1.0,
     keep_basis: bool = False,
     basis: BasisFloat32 | BasisFloat64 | None = None,
+    along: Sequence[Floats] = (),
     n_threads: int,
 ) -> tuple[float, float]: ...
 def shared_basis(table: Floats, *, k: int, n_threads: int) -> BasisFloat32 | BasisFloat64: ...

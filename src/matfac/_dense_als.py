@@ -32,7 +32,6 @@ class DenseAls:
         n_threads: int,
     ) -> None:
         self.step_factor = 0.0
-        self.needs_finish = False
         self.k = start[0].shape[1]
         self.objective = Objective("ratings", reg, reg_exponent)
         self.nonnegative = nonnegative
@@ -72,6 +71,9 @@ class DenseAls:
             nonnegative=self.nonnegative,
             n_threads=self.n_threads,
         )
+
+    def stop(self) -> None:
+        """Do nothing: the tables of a whole epoch are a model."""
 
     def finish(self) -> float:
         """Return the objective: rows and columns are as the last epoch left them."""

@@ -155,8 +155,22 @@ def empty_table(n_rows: int, k: int, dtype: np.typing.DTypeLike) -> Floats:
 
 
 def factors_of(padded: Floats, k: int) -> Floats:
-    """Return the factors of a table as a C-contiguous n x k array."""
-    return np.ascontiguousarray(padded[:, :k])
+    """Return the factors of a table as a C-contiguous n x k array: a copy if it has padding."""
+    if padded.shape[1] == k:
+        return padded
+    factors = np.empty((len(padded), k), padded.dtype)
+    copy_table(factors, padded[:, :k])
+    return factors
+
+
+def all_finite(table: Floats) -> bool:
+    """Whether a table holds neither NaN nor infinity."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        for rows in parts_of(table):
+            # A sum is twice as fast to take, and says as much unless it overflows.
+            if not np.isfinite(table[rows].sum()) and not np.isfinite(table[rows]).all():
+                return False
+    return True
 
 
 def leading_eigen(gram: NDArray[np.float64], count: int) -> tuple[Floats, Floats]:

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
+from matfac._interruptible import over_entries
 from matfac._validation import check_integer
 
 Features: TypeAlias = "sp.csr_array | None"  # checked, in the model's dtype
@@ -41,6 +42,10 @@ def check_features(
             f"{argument} has {matrix.shape[0]} rows, but {of} {n_rows}: give one row for each, in "
             "the same order"
         )
+    return over_entries(matrix.size, lambda: _checked(matrix, dtype, argument))
+
+
+def _checked(matrix: Any, dtype: np.dtype[Any], argument: str) -> sp.csr_array:
     csr = sp.csr_array(matrix, dtype=dtype)
     if not csr.has_canonical_format:
         csr = csr.copy()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from matfac._derived import freeze
 from matfac._engine import Floats
 from matfac._exceptions import ConvergenceError
 from matfac._feature_input import Features, check_feature_size, check_features
-from matfac._features import FeatureWeights
+from matfac._interruptible import over_entries
 from matfac._memory import MemoryEstimate
 from matfac._persistence import plain_params
 from matfac._ratings import Ratings
@@ -37,7 +36,6 @@ class FittingSolver(_loop.Solver, Protocol):
 
     k: int
     objective: Objective
-    feature_weights: list[FeatureWeights | None]  # of users and items
 
     def biases(self) -> tuple[Floats | None, Floats | None]:
         """Return user and item biases, None without."""
@@ -251,7 +249,7 @@ class FitMixin:
         if validation is not None:
             held_out = self._validation_ratings(validation, X, ratings)
         elif self.early_stopping:
-            train, held_out = self._split(ratings, seed)
+            train, held_out = over_entries(ratings.nnz, lambda: self._split(ratings, seed))
         solver = self._make_solver(train, features, seed)
         if start is not None:
             take_over(solver.tables, start)
@@ -276,10 +274,10 @@ class FitMixin:
             keeper=keeper,
             resumed=resumed,
         )
+        training = self._training(ratings, X)  # type: ignore[attr-defined]
         with _engine.single_threaded_blas():
             outcome = _loop.run(solver, schedule, type(self).__name__)
-        fitted = self._result(solver, outcome)
-        fitted |= self._training(ratings, X)  # type: ignore[attr-defined]
+        fitted = self._result(solver, outcome) | training
         self.__dict__ |= fitted  # all at once: Ctrl-C falls before or after
         if outcome.interrupted:
             raise KeyboardInterrupt
@@ -320,11 +318,20 @@ class FitMixin:
         return ratings.take(~held_out), ratings.take(held_out)
 
     def _result(self, solver: FittingSolver, outcome: _loop.Outcome) -> dict[str, Any]:
-        """Return the fitted attributes; no model holds NaN or infinity."""
+        """Return the fitted attributes; no model holds NaN or infinity.
+
+        After Ctrl-C nothing is read that takes longer with larger tables: padding stays where it
+        is, and the epoch's objective, the ridges of all factors in it, was finite.
+        """
         user_bias, item_bias = solver.biases()
+
+        def factors(name: str) -> Floats:
+            padded, k = solver.tables[name], solver.k
+            return freeze(padded[:, :k] if outcome.interrupted else _engine.factors_of(padded, k))
+
         result: dict[str, Any] = {
-            "user_factors_": freeze(_engine.factors_of(solver.tables["users"], solver.k)),
-            "item_factors_": freeze(_engine.factors_of(solver.tables["items"], solver.k)),
+            "user_factors_": factors("users"),
+            "item_factors_": factors("items"),
             "user_bias_": user_bias,
             "item_bias_": item_bias,
             "mean_": solver.objective.mean,
@@ -332,12 +339,14 @@ class FitMixin:
             "n_iter_": outcome.n_iter,
             "objective_": outcome.objective,
         }
-        for side, weights in zip(("user", "item"), solver.feature_weights, strict=True):
-            factors, bias = (None, None) if weights is None else weights
-            result |= {f"{side}_feature_factors_": factors, f"{side}_feature_bias_": bias}
-        for name in ("user_factors_", "item_factors_", "user_bias_", "item_bias_", "objective_"):
+        for side in ("user", "item"):
+            mapped = f"{side}_features" in solver.tables
+            result[f"{side}_feature_factors_"] = factors(f"{side}_features") if mapped else None
+            result[f"{side}_feature_bias_"] = solver.tables.get(f"{side}_feature_bias")
+        checked = () if outcome.interrupted else ("user_factors_", "item_factors_")
+        for name in (*checked, "user_bias_", "item_bias_", "objective_"):
             value = result[name]
-            if value is not None and not math.isfinite(float(np.sum(value, dtype=np.float64))):
+            if value is not None and not _engine.all_finite(np.atleast_1d(value)):
                 raise ConvergenceError(
                     f"{type(self).__name__} ended with NaN or infinity in {name}, with "
                     f"{solver.step_size()}: a larger reg, a smaller scale of X or dtype='float64' "

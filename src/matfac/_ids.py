@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from matfac._bounds import fixed_width
 from matfac._clean_ids import chunks, clean_ids
+from matfac._interruptible import over_entries
 
 MAX_IDS = 2**31 - 1
 MAX_SUGGEST = 100_000  # known ids searched for a close spelling
@@ -253,7 +254,7 @@ def factorize(values: Any, argument: str) -> tuple[IdIndex, NDArray[np.int32]]:
     """Return the sorted distinct ids of `values` and, for each value, the row of its id."""
     array = clean_ids(values, argument)
     if array.dtype.kind == "i":
-        return _factorize_integers(array)
+        return over_entries(len(array), lambda: _factorize_integers(array))
     rows: defaultdict[str, int] = defaultdict()
     rows.default_factory = rows.__len__
     codes = np.empty(len(array), np.int32)
@@ -287,6 +288,12 @@ def recode(
     categories: Any, codes: NDArray[np.integer[Any]], argument: str
 ) -> tuple[IdIndex, NDArray[np.int32]]:
     """Return what `factorize` returns, from dictionary-coded ids; unused categories are dropped."""
+    return over_entries(len(codes), lambda: _recode(categories, codes, argument))
+
+
+def _recode(
+    categories: Any, codes: NDArray[np.integer[Any]], argument: str
+) -> tuple[IdIndex, NDArray[np.int32]]:
     used = np.flatnonzero(np.bincount(codes, minlength=len(categories)))
     index, rank = factorize(np.asarray(categories)[used], argument)
     table = np.zeros(len(categories), np.int32)

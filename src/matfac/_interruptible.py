@@ -1,4 +1,4 @@
-"""Long calls into LAPACK, which see no signals: Ctrl-C does not wait for them."""
+"""Long calls into LAPACK, NumPy and SciPy, which see no signals: Ctrl-C does not wait for them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _LONG = 1e8  # multiplications: a tenth of a second or less
+_ENTRY = 50  # of a matrix that is converted, checked or cut: as many multiplications, at most
 _LOOK = 0.1  # seconds between looks for Ctrl-C where waiting does not see it by itself
-_NAME = "matfac-lapack"
+_NAME = "matfac-left"
 
 
 def interruptible(multiplications: float, work: Callable[[], T]) -> T:
@@ -44,6 +45,11 @@ def interruptible(multiplications: float, work: Callable[[], T]) -> T:
     if failed:
         raise failed[0]
     return found[0]
+
+
+def over_entries(count: float, work: Callable[[], T]) -> T:
+    """`interruptible`, for passes of NumPy or SciPy over so many entries or cells."""
+    return interruptible(_ENTRY * count, work)
 
 
 def wait_for_left_calls() -> None:

@@ -32,7 +32,6 @@ class Solver(Protocol):
     tables: dict[str, Floats]  # all that an epoch changes
     limit: float  # an objective above it is a divergence
     step_factor: float  # its steps are multiplied with it; 0: there are none to shrink
-    needs_finish: bool  # without `finish` its tables are no model: after Ctrl-C too
 
     def epoch(self, number: int) -> Record:
         """Run epoch `number` (from 0) and return its figures, ``objective`` among them."""
@@ -42,6 +41,9 @@ class Solver(Protocol):
 
     def finish(self) -> float:
         """Solve every user once more, where the solver does, and return the objective."""
+
+    def stop(self) -> None:
+        """Make the tables of a whole epoch a model, at once: Ctrl-C has come."""
 
 
 @dataclass(frozen=True)
@@ -152,9 +154,8 @@ def run(solver: Solver, schedule: Schedule, owner: str) -> Outcome:
         if schedule.keeper is not None:
             schedule.keeper.keep(run_.state(), solver.tables, now=True)
         run_.return_to_best(last=True)
+        solver.stop()
         outcome.objective = history[outcome.n_iter - 1]["objective"]
-        if solver.needs_finish:
-            outcome.objective = solver.finish()
         outcome.interrupted = True
     finally:
         run_.bar.close()

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from matfac import _als, _persistence
 from matfac._derived import freeze
-from matfac._engine import Floats
+from matfac._engine import Floats, parts_of
 from matfac._explain import Explaining
 from matfac._feature_rows import prior_for, rows_of
 from matfac._features import Prior
@@ -258,11 +258,14 @@ class FactorModel(
                 f"T must have shape (n_users, {len(components)}), as transform returns, "
                 f"got {codes.shape}"
             )
-        scores = codes @ components
-        scores += self.item_factors_.dtype.type(self.mean_)
+        offset = self.item_factors_.dtype.type(self.mean_)
         if self.item_bias_ is not None:
-            scores += self.item_bias_
-        return np.asarray(scores)
+            offset = offset + self.item_bias_
+        scores = np.empty((len(codes), components.shape[1]), codes.dtype)
+        for rows in parts_of(scores):
+            np.matmul(codes[rows], components, out=scores[rows])
+            scores[rows] += offset
+        return scores
 
     @property
     def components_(self) -> Floats:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from matfac import _core, _engine
 from matfac._als import Objective, random_table
 from matfac._engine import Csr, Floats
-from matfac._features import FeatureWeights
 from matfac._loop import Record
 from matfac._ratings import Ratings
 from matfac._sgd import BIAS, DECAY, GRADIENT_SUM, annealed
@@ -93,9 +92,7 @@ class PairwiseSolver:
         seed: int,
         generator: np.random.Generator,
     ) -> None:
-        self.feature_weights: list[FeatureWeights | None] = [None, None]
         self.step_factor = 1.0
-        self.needs_finish = False
         self.loss = loss
         self.objective = Objective(loss.name, loss.reg, 1.0, mean=loss.mean)
         self.k = k
@@ -173,6 +170,9 @@ class PairwiseSolver:
             np.ascontiguousarray(self.tables["user_rows"][:, BIAS]),
             np.ascontiguousarray(self.tables["item_rows"][:, BIAS]),
         )
+
+    def stop(self) -> None:
+        """Do nothing: the tables of a whole epoch are a model."""
 
     def finish(self) -> float:
         """Fit every user against the items as fold-in would, so that both agree.

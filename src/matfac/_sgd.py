@@ -10,7 +10,6 @@ import numpy as np
 from matfac import _core
 from matfac._als import Objective, fold_in, objective_value, random_table
 from matfac._engine import Csr, Floats
-from matfac._features import FeatureWeights
 from matfac._loop import Record
 from matfac._ratings import Ratings
 from matfac._values import rating_scale
@@ -65,9 +64,7 @@ class SgdSolver:
     ) -> None:
         self.objective = objective
         self.k = k
-        self.feature_weights: list[FeatureWeights | None] = [None, None]
         self.learning_rate = learning_rate
-        self.needs_finish = False
         self.step_factor = 1.0
         self.n_iter = n_iter
         self.fit_bias = fit_bias
@@ -158,6 +155,9 @@ class SgdSolver:
             np.ascontiguousarray(self.tables["user_rows"][:, BIAS]),
             np.ascontiguousarray(self.tables["item_rows"][:, BIAS]),
         )
+
+    def stop(self) -> None:
+        """Do nothing: the tables of a whole epoch are a model."""
 
     def finish(self) -> float:
         """Solve every user against the items as fold-in would, so that both agree.

@@ -16,6 +16,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, check_random_state, validate_data
 
 from matfac._cores import default_threads
+from matfac._interruptible import over_entries
 from matfac._ratings import Pattern, Ratings
 from matfac._values import RANGE, as_csr, cast, check_values
 
@@ -157,7 +158,7 @@ def check_matrix(
         accepted = ("csr", "coo", "csc", "bsr")
         matrix: Any = X
         if matrix.format not in accepted:
-            matrix = matrix.tocsr()
+            matrix = over_entries(matrix.nnz, matrix.tocsr)
         checked = check(
             matrix,
             accept_sparse=list(accepted),
@@ -165,18 +166,12 @@ def check_matrix(
             ensure_all_finite=False,
             accept_large_sparse=True,
         )
-        return _from_sparse(checked, dtype, implicit, name, argument)
+        return over_entries(
+            checked.nnz, lambda: _from_sparse(checked, dtype, implicit, name, argument)
+        )
     _check_no_table(X, argument)
     dense = check_dense(check, X, argument)
-    known = ~np.isnan(dense)
-    if implicit:
-        known &= dense != 0
-    rows, columns = np.nonzero(known)
-    indptr = np.concatenate(([0], np.cumsum(known.sum(axis=1)))).astype(np.int64)
-    given = dense[rows, columns]
-    ratings = Ratings(dense.shape, indptr, columns.astype(np.int32), cast(given, dtype))
-    check_values(ratings, given, implicit, name, argument)
-    return ratings
+    return over_entries(dense.size, lambda: _from_dense(dense, dtype, implicit, name, argument))
 
 
 def _check_no_table(X: Any, argument: str) -> None:
@@ -252,6 +247,18 @@ def _from_sparse(X: Any, dtype: np.dtype[Any], implicit: bool, name: str, argume
     return ratings
 
 
+def _from_dense(X: Any, dtype: np.dtype[Any], implicit: bool, name: str, argument: str) -> Ratings:
+    known = ~np.isnan(X)
+    if implicit:
+        known &= X != 0
+    rows, columns = np.nonzero(known)
+    indptr = np.concatenate(([0], np.cumsum(known.sum(axis=1)))).astype(np.int64)
+    given = X[rows, columns]
+    ratings = Ratings(X.shape, indptr, columns.astype(np.int32), cast(given, dtype))
+    check_values(ratings, given, implicit, name, argument)
+    return ratings
+
+
 def check_sparse(X: Any, argument: str, shape: tuple[int, int] | None = None) -> sp.csr_array:
     """Return a user's sparse matrix as canonical CSR, its dtype kept; of `shape` where given."""
     if not sp.issparse(X):
@@ -268,12 +275,15 @@ def check_sparse(X: Any, argument: str, shape: tuple[int, int] | None = None) ->
         raise ValueError(
             f"{argument} must have shape {shape}, users x items, got {given.shape}{turned}"
         )
-    csr: Any = as_csr(given)
+    return over_entries(given.nnz, lambda: _canonical(given))
+
+
+def _canonical(X: Any) -> sp.csr_array:
+    csr: sp.csr_array = as_csr(X)
     if not csr.has_canonical_format:
         csr = csr.copy()
         csr.sum_duplicates()
-    checked: sp.csr_array = csr
-    return checked
+    return csr
 
 
 def check_pattern(X: Any, argument: str, shape: tuple[int, int] | None = None) -> Pattern:
@@ -282,6 +292,10 @@ def check_pattern(X: Any, argument: str, shape: tuple[int, int] | None = None) -
     What is left counts whatever its value, which must therefore be finite and not negative.
     """
     csr = check_sparse(X, argument, shape)
+    return over_entries(csr.nnz, lambda: _pattern(csr, argument))
+
+
+def _pattern(csr: sp.csr_array, argument: str) -> Pattern:
     indptr = csr.indptr.astype(np.int64, copy=False)
     indices = np.ascontiguousarray(csr.indices.astype(np.int32, copy=False))
     values = csr.data
@@ -325,6 +339,10 @@ def check_weights(weights: Any, ratings: Ratings) -> Ratings:
             f"weights must be a matrix of X's shape {ratings.shape}, got "
             f"{getattr(weights, 'shape', type(weights).__name__)}"
         )
+    return over_entries(ratings.nnz, lambda: _weighted(weights, ratings))
+
+
+def _weighted(weights: Any, ratings: Ratings) -> Ratings:
     csr = sp.csr_array(weights, copy=True)
     csr.sum_duplicates()
     # Entries by one number each, row-major: sorted in both matrices.

@@ -38,6 +38,8 @@ struct HalfSweep {
     TableView<T> prior;               // what the ridge pulls solved rows towards; data null: zero.
                                       // Turned along with them, and left so
     const T* prior_bias = nullptr;    // likewise
+    // Without keep_basis: more tables in the basis of these, which are turned along with them.
+    std::vector<TableView<T>> along;
     const T* ridge = nullptr;         // one per solved row
     const T* fixed_weight = nullptr;  // ratings with cg_steps: entries per fixed row
     const T* lasso = nullptr;         // one per solved row, + lasso |x|_1; null: none

@@ -36,8 +36,8 @@ public:
 
 private:
     void deal(const CsrView<T>& ratings, bool equal_items, Control& control);
-    void count(const CsrView<T>& ratings, std::int64_t user_band);
-    void fill(const CsrView<T>& ratings, std::int64_t user_band);
+    void count(const CsrView<T>& ratings, std::int64_t user_band, Control& control, int thread);
+    void fill(const CsrView<T>& ratings, std::int64_t user_band, Control& control, int thread);
 
     std::int64_t n_users_, n_items_, nnz_, bands_;
     std::uint64_t seed_;
