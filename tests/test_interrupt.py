@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import subprocess
@@ -10,13 +11,14 @@ import threading
 import time
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from matfac import ExplicitMF, ImplicitMF, _core, _engine, compress
+from matfac import ExplicitMF, ImplicitMF, _core, _engine, _validation, compress, load
 from matfac._als import random_table
 from matfac._interruptible import wait_for_left_calls
 from matfac._loop import _Snapshot
@@ -202,6 +204,86 @@ def test_the_last_half_sweep_is_left_with_the_epoch_before_it(
     if name != "ials":  # whose last half sweep turns the items to another basis
         np.testing.assert_array_equal(model.item_factors_, again.item_factors_)
     assert np.isfinite(model.predict(np.arange(9), np.arange(9))).all()
+
+
+@pytest.mark.parametrize("n_features", [500, 20_000])
+def test_a_fit_with_features_is_left_at_once(n_features: int) -> None:
+    """Also after an epoch: its model needs no more solving."""
+    X = matrix()
+    rng = np.random.default_rng(1)
+    users, items = (
+        sp.csr_array(
+            (np.ones(5 * n), rng.integers(0, n_features, 5 * n), np.arange(n + 1) * 5),
+            shape=(n, n_features),
+        )
+        for n in X.shape
+    )
+    ended: list[float] = []
+    model = ExplicitMF(
+        n_factors=64, n_iter=2, callback=lambda *_: ended.append(time.perf_counter())
+    )
+    start = time.perf_counter()
+    model.fit(X, user_features=users, item_features=items)
+    first, last = (at - start for at in ended)
+    for after in np.linspace(first, last, 6):
+        fit = lambda: model.fit(X, user_features=users, item_features=items)  # noqa: E731
+        assert interrupted(fit, float(after)) < WITHIN
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_a_model_left_with_padded_factors_serves_as_any(name: str, tmp_path: Path) -> None:
+    """Its factors are not copied: that would take the longer the larger they are."""
+    X = matrix()[:300, :200]
+
+    def stop(epoch: int, record: Any) -> None:
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    model = FITS[name]().set_params(n_factors=5, n_iter=9, callback=stop)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X)
+    assert model.n_iter_ == 3
+    assert model.item_factors_.shape == (200, 5)
+    assert not model.item_factors_.flags.writeable
+    model.save(tmp_path / "model.safetensors")
+    again = load(tmp_path / "model.safetensors")
+    for other in (again, copy.deepcopy(model)):
+        np.testing.assert_array_equal(other.item_factors_, model.item_factors_)
+        np.testing.assert_array_equal(other.recommend(k=4)[0], model.recommend(k=4)[0])
+        np.testing.assert_array_equal(other.transform(X[:9]), model.transform(X[:9]))
+        np.testing.assert_array_equal(
+            other.similar_items([1, 2])[1], model.similar_items([1, 2])[1]
+        )
+
+
+@pytest.mark.parametrize("of", ["matrix", "split"])
+def test_passes_over_all_entries_are_left_to_themselves(
+    of: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NumPy and SciPy see no signals; what called them comes back all the same."""
+    X, ended = matrix(), threading.Event()
+
+    def long(*args: Any) -> Any:
+        ended.wait()
+        raise RuntimeError("nobody hears this")
+
+    if of == "matrix":
+        monkeypatch.setattr(_validation, "_from_sparse", long)
+    else:
+        monkeypatch.setattr(ExplicitMF, "_split", long)
+    model = ExplicitMF(early_stopping=True)
+    try:
+        assert interrupted(lambda: model.fit(X), 1.0) < WITHIN
+    finally:
+        ended.set()
+        wait_for_left_calls()
+    assert not hasattr(model, "n_features_in_")
+
+
+def test_a_dense_answer_is_left_at_once() -> None:
+    model = ImplicitMF(n_factors=16, n_iter=1).fit(matrix()[:500])
+    codes = np.ones((30_000, 16), np.float32)
+    assert interrupted(lambda: model.inverse_transform(codes), 0.05) < WITHIN
 
 
 def test_the_copy_of_a_large_table_is_left_at_once() -> None:

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <string>
 
 #include "matfac/transpose.hpp"
@@ -6,6 +7,8 @@
 namespace matfac::bindings {
 
 namespace {
+
+constexpr std::int64_t kLook = 1 << 20;  // indices between looks at the clock
 
 // Every later call trusts these arrays, so each index is looked at once, here.
 template <class T>
@@ -23,9 +26,15 @@ Csr<T> make_csr(std::int64_t n_cols, Array<std::int64_t> indptr, Array<std::int3
         if (p[i + 1] < p[i]) refuse("indptr", "must not fall");
     const std::int64_t nnz = p[n_rows];
     const std::int32_t* index = vector_of(indices, nnz, "indices");
-    bool inside = true;
-    for (std::int64_t e = 0; e < nnz; ++e)
-        inside &= static_cast<std::uint32_t>(index[e]) < static_cast<std::uint32_t>(n_cols);
+    const auto limit = static_cast<std::uint32_t>(n_cols);
+    Interruptible call;
+    const bool inside = call.run([&](Control& control) {
+        bool all = true;
+        for (std::int64_t b = 0; b < nnz && !control.stopped(0); b += kLook)
+            for (std::int64_t e = b; e < std::min(nnz, b + kLook); ++e)
+                all &= static_cast<std::uint32_t>(index[e]) < limit;
+        return all;
+    });
     if (!inside) refuse("indices", "must lie in 0.." + std::to_string(n_cols - 1));
     bool full = nnz == n_rows * n_cols;
     for (std::int64_t i = 0; i < n_rows && full; ++i)

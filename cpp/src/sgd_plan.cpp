@@ -74,6 +74,11 @@ SgdPlan<T>::SgdPlan(const CsrView<T>& ratings, std::int64_t factor_stride, std::
     item_ = Buffer<std::int32_t>(static_cast<std::size_t>(nnz_));
     if (ratings.values != nullptr) value_ = Buffer<T>(static_cast<std::size_t>(nnz_));
     if (ratings.weights != nullptr) weight_ = Buffer<T>(static_cast<std::size_t>(nnz_));
+    touch_pages(run_user_.data(), block_runs_[blocks], n_threads, control);
+    touch_pages(run_start_.data(), block_runs_[blocks], n_threads, control);
+    touch_pages(item_.data(), nnz_, n_threads, control);
+    if (value_.data() != nullptr) touch_pages(value_.data(), nnz_, n_threads, control);
+    if (weight_.data() != nullptr) touch_pages(weight_.data(), nnz_, n_threads, control);
     run_start_[block_runs_[blocks]] = nnz_;
     for_chunks(n_threads, bands_, control,
                [&](std::int64_t band, int thread) { fill(ratings, band, control, thread); });

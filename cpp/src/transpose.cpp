@@ -23,6 +23,9 @@ void transpose(const CsrView<T>& from, std::int64_t* indptr, std::int32_t* indic
             for (std::int64_t e = from.indptr[r]; e < from.indptr[r + 1]; ++e)
                 ++at[p][from.indices[e]];
     });
+    touch_pages(indices, from.nnz(), n_threads, control);
+    touch_pages(values, from.nnz(), n_threads, control);
+    if (weights != nullptr) touch_pages(weights, from.nnz(), n_threads, control);
     if (control.stop) return;
     std::int64_t sum = 0;
     for (std::int64_t c = 0; c < n_cols; ++c) {

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
 from matfac._assemble import check_times
+from matfac._interruptible import over_entries
 from matfac._validation import check_sparse
 from matfac.interactions import Interactions
 
@@ -87,6 +88,9 @@ class Entries:
 
     def take(self, keep: NDArray[np.bool_], rows: NDArray[np.int64] | None = None) -> Any:
         """Return the chosen entries as what was given; of the chosen rows alone where given."""
+        return over_entries(len(keep), lambda: self._take(keep, rows))
+
+    def _take(self, keep: NDArray[np.bool_], rows: NDArray[np.int64] | None) -> Any:
         running = np.concatenate(([0], np.cumsum(keep)))
         indptr = running[self.csr.indptr].astype(self.csr.indptr.dtype)
         matrix: Any = sp.csr_array(

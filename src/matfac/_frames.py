@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from matfac._bounds import check_unpacked
 from matfac._ids import IdIndex, factorize, recode
+from matfac._interruptible import over_entries
 
 Coded: TypeAlias = tuple[IdIndex, NDArray[np.int32]]
 
@@ -111,7 +112,7 @@ def _ids(nw: Any, series: Any, label: str) -> Coded:
         return factorize(series.to_numpy(), label)
     if dtype.is_temporal():
         raise TypeError(f"{label} must hold integers or strings, got {dtype}")
-    encoded = _encode(series, label)
+    encoded = over_entries(len(series), lambda: _encode(series, label))
     if encoded is not None:
         return recode(*encoded, label)
     values = np.empty(len(series), object)
@@ -145,6 +146,10 @@ def _encode(series: Any, label: str) -> tuple[NDArray[Any], NDArray[Any]] | None
 
 def decode(column: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the categories and codes of a dictionary-encoded Arrow column."""
+    return over_entries(len(column), lambda: _decode(column))
+
+
+def _decode(column: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     chunks = column.unify_dictionaries().chunks
     if not chunks:
         return np.empty(0, object), np.empty(0, np.int32)
@@ -194,19 +199,19 @@ def read_parquet(
         # Strings stay coded: a column of one long string, a million times, is that string once.
         coded = [n for n in (user, item) if pa.types.is_string(dataset.schema.field(n).type)]
         dataset = pq.ParquetDataset(where, read_dictionary=coded)
-        for fragment in dataset.fragments:
-            _check_size(fragment)
-        table = dataset.read(columns=names)
+        rows = sum(map(_checked_rows, dataset.fragments))
+        table = over_entries(rows, lambda: dataset.read(columns=names))
     except pa.ArrowException as error:
         raise _unreadable(where, error) from error
     return read_frame(table, user, item, value, timestamp, where)
 
 
-def _check_size(fragment: Any) -> None:
-    """Raise where a file would unpack to far more than it is, by its own account."""
+def _checked_rows(fragment: Any) -> int:
+    """Return a file's rows; raise where it would unpack to far more than it is, as it says."""
     groups = fragment.row_groups
     rows = sum(group.num_rows for group in groups)
     check_unpacked(fragment.path, max(16 * rows, sum(group.total_byte_size for group in groups)))
+    return int(rows)
 
 
 def _read_parquet_by_polars(where: str, wanted: dict[str, str | None], names: list[str]) -> Columns:

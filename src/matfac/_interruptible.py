@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 _LONG = 1e8  # multiplications: a tenth of a second or less
 _ENTRY = 50  # of a matrix that is converted, checked or cut: as many multiplications, at most
-_LOOK = 0.1  # seconds between looks for Ctrl-C where waiting does not see it by itself
+_LOOK = 0.03  # seconds between looks for Ctrl-C where waiting does not see it by itself
 _NAME = "matfac-left"
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from matfac._entries import Entries, check_time
+from matfac._interruptible import over_entries
 from matfac._pair_folds import PerUserKFold, TemporalKFold
 from matfac._validation import check_integer, check_real, seed_of
 
@@ -63,7 +64,8 @@ def entries(X: Any, test_size: float = 0.2, *, random_state: Any = None) -> tupl
     n_test = _number("test_size", test_size, data.csr.nnz, "entries")
     held_out = np.zeros(data.csr.nnz, bool)
     rng = np.random.default_rng(seed_of(random_state))
-    held_out[rng.permutation(data.csr.nnz)[:n_test]] = True
+    shuffled = over_entries(data.csr.nnz, lambda: rng.permutation(data.csr.nnz))
+    held_out[shuffled[:n_test]] = True
     return data.take(~held_out), data.take(held_out)
 
 

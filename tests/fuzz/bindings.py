@@ -53,7 +53,7 @@ def calls(dtype: Any) -> dict[str, tuple[Callable[..., Any], Arguments]]:
         "solved": table(M, dtype), "fixed_bias": np.ones(N, dtype),
         "solved_bias": np.ones(M, dtype), "ridge": np.ones(M, dtype), "cg_steps": 0, "mean": 1.0,
         "alpha": 1.0, "tolerance": 0.1, "prior": table(M, dtype), "prior_bias": np.ones(M, dtype),
-        **threads,
+        "along": [table(2, dtype)], **threads,
     }  # fmt: skip
     descent = {**half, "fixed_weight": np.ones(N, dtype), "lasso": np.ones(M, dtype),
                "nonnegative": True}  # fmt: skip
@@ -169,6 +169,10 @@ def wrong(rng: Rng, name: str, value: Any, optional: bool) -> Any:
         return rng.choice(["", "Ratings", "float16", "\0", "x" * 1000])
     if name == "csr":
         return [None, 3, "csr", np.ones((M, N))][rng.integers(4)]
+    if name == "along":
+        turned = value[0]
+        return [[np.asfortranarray(turned)], [turned[:, :-1].copy()], [turned.astype("f2")],
+                [turned, turned[0]], [None], turned, 5][rng.integers(7)]  # fmt: skip
     if name == "include":
         indptr, indices = value
         return [(wrong_index(rng, indptr), indices), (indptr, wrong_index(rng, indices)),

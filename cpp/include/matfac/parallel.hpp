@@ -105,4 +105,16 @@ void for_chunks(int n_threads, std::int64_t n_chunks, Control& control, Body&& b
     });
 }
 
+// Has the system give a large array, all of it still to be written, its pages. First writes here and
+// there would wait for hundreds of huge pages between two looks at `control`.
+template <class T>
+void touch_pages(T* array, std::int64_t n, int n_threads, Control& control) {
+    constexpr std::int64_t page = 4096 / sizeof(T), piece = 512 * page;
+    if (n < 2 * piece) return;
+    for_chunks(n_threads, (n + piece - 1) / piece, control, [&](std::int64_t chunk, int) {
+        const std::int64_t end = chunk * piece + piece;
+        for (std::int64_t i = chunk * piece; i < end && i < n; i += page) array[i] = T(0);
+    });
+}
+
 }  // namespace matfac
