@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from matfac import ExplicitMF, ImplicitMF, _core, _engine, _validation, compress, load
+from matfac import ExplicitMF, ImplicitMF, _core, _engine, _validation, compress, load, model_io
 from matfac._als import random_table
 from matfac._interruptible import wait_for_left_calls
 from matfac._loop import _Snapshot
@@ -278,6 +278,21 @@ def test_passes_over_all_entries_are_left_to_themselves(
         ended.set()
         wait_for_left_calls()
     assert not hasattr(model, "n_features_in_")
+
+
+def test_a_file_is_written_and_read_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between which Ctrl-C is seen; the file is the same."""
+    arrays = {"a": np.arange(1000.0), "b": np.arange(7, dtype=np.uint8), "none": np.empty((0, 3))}
+    model_io.write(tmp_path / "whole", arrays, {"answer": 42})
+    monkeypatch.setattr(model_io, "_PART", 100)
+    model_io.write(tmp_path / "parts", arrays, {"answer": 42})
+    assert (tmp_path / "parts").read_bytes() == (tmp_path / "whole").read_bytes()
+    again, meta = model_io.read(tmp_path / "whole", mmap=False)
+    assert meta == {"answer": 42}
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(again[name], array)
 
 
 def test_a_dense_answer_is_left_at_once() -> None:

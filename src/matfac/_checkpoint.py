@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import time
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,14 +76,14 @@ def as_checkpoint(value: Any) -> Checkpoint | None:
 
 def fingerprint(*parts: Ratings | None) -> str:
     """Return a checksum of training and validation data."""
-    total = 0
-    for part in parts:
-        if part is None:
-            continue
-        for array in (part.indptr, part.indices, part.values, part.weights):
-            if array is not None:
-                total = zlib.crc32(np.ascontiguousarray(array).view(np.uint8).data, total)
-    return f"{total:08x}"
+    arrays = [
+        array
+        for part in parts
+        if part is not None
+        for array in (part.indptr, part.indices, part.values, part.weights)
+        if array is not None
+    ]
+    return model_io.checksum(map(np.ascontiguousarray, arrays))
 
 
 @dataclass

@@ -12,8 +12,8 @@ import mmap as mapping
 import os
 import struct
 import zlib
-from collections.abc import Iterable
-from itertools import pairwise
+from collections.abc import Iterable, Iterator
+from itertools import chain, pairwise
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
@@ -29,6 +29,7 @@ FORMAT = "matfac"
 VERSION = 1
 MAX_HEADER = 1 << 26  # bytes; a model's header holds a few hundred, and its history
 MAX_RANK = 8
+_PART = 1 << 24  # bytes between looks for Ctrl-C
 DTYPES = {"F32": np.float32, "F64": np.float64, "I32": np.int32, "I64": np.int64, "U8": np.uint8}
 CODES = {np.dtype(dtype): code for code, dtype in DTYPES.items()}
 
@@ -80,7 +81,7 @@ def write(path: Path_, arrays: Arrays, meta: dict[str, Any]) -> None:
     if not isinstance(meta, dict):
         raise TypeError(f"meta must be a dict, got {type(meta).__name__}")
     table = {name: (CODES[array.dtype], array.shape) for name, array in plain.items()}
-    data_sum = _data_sum(plain[name] for name in sorted(plain))
+    data_sum = checksum(plain[name] for name in sorted(plain))
     header = {
         "format": FORMAT,
         "format_version": str(VERSION),
@@ -105,8 +106,7 @@ def write_safetensors(path: Path_, arrays: Arrays, described: dict[str, str]) ->
     with replacing(path) as new, open(new, "wb") as file:
         file.write(struct.pack("<Q", len(text)))
         file.write(text)
-        for name in order:
-            file.write(arrays[name].reshape(-1).view(np.uint8).data)
+        file.writelines(chain.from_iterable(_parts(arrays[name]) for name in order))
 
 
 def _plain(name: Any, array: Any) -> NDArray[Any]:
@@ -132,11 +132,19 @@ def _header_sum(
     return f"{zlib.crc32(json.dumps([content, described, data_sum]).encode()):08x}"
 
 
-def _data_sum(arrays: Iterable[NDArray[Any]]) -> str:
+def checksum(arrays: Iterable[NDArray[Any]]) -> str:
+    """Return the CRC-32 of arrays, C-contiguous, one after the other."""
     total = 0
-    for array in arrays:
-        total = zlib.crc32(array.reshape(-1).view(np.uint8).data, total)
+    for part in chain.from_iterable(map(_parts, arrays)):
+        total = zlib.crc32(part, total)
     return f"{total:08x}"
+
+
+def _parts(array: NDArray[Any]) -> Iterator[memoryview]:
+    """Yield the bytes of an array, some at a time: one call for all would keep Ctrl-C waiting."""
+    data = array.reshape(-1).view(np.uint8)
+    for at in range(0, len(data), _PART):
+        yield data[at : at + _PART].data
 
 
 def read(path: Path_, *, mmap: bool = True) -> tuple[Arrays, dict[str, Any]]:
@@ -177,11 +185,11 @@ def read(path: Path_, *, mmap: bool = True) -> tuple[Arrays, dict[str, Any]]:
             mapped = mapping.mmap(file.fileno(), 0, access=mapping.ACCESS_READ)
             data = np.frombuffer(mapped, np.uint8, offset=start) if size > start else _NOTHING
         else:
-            data = np.fromfile(file, np.uint8, size - start)
-            if len(data) != size - start:
+            data = np.empty(size - start, np.uint8)
+            if any(file.readinto(part) < len(part) for part in _parts(data)):
                 _damaged(path, "it ends while it is read")
     arrays = {s.name: _view(data, s) for s in spans}
-    if not mmap and data_sum != _data_sum(arrays[name] for name in sorted(arrays)):
+    if not mmap and data_sum != checksum(arrays[name] for name in sorted(arrays)):
         _damaged(path, "the checksum of its arrays differs")
     return arrays, meta
 
