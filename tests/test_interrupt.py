@@ -20,7 +20,7 @@ import scipy.sparse as sp
 
 from matfac import ExplicitMF, ImplicitMF, _core, _engine, _validation, compress, load, model_io
 from matfac._als import random_table
-from matfac._interruptible import wait_for_left_calls
+from matfac._interruptible import over_entries, wait_for_left_calls
 from matfac._loop import _Snapshot
 from matfac._ratings import Ratings
 from matfac._sgd import make_plan
@@ -278,6 +278,14 @@ def test_passes_over_all_entries_are_left_to_themselves(
         ended.set()
         wait_for_left_calls()
     assert not hasattr(model, "n_features_in_")
+
+
+def test_what_cannot_be_done_aside_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert over_entries(1e9, threading.current_thread) is threading.main_thread()
 
 
 def test_a_file_is_written_and_read_in_parts(

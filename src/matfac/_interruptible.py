@@ -39,7 +39,11 @@ def interruptible(multiplications: float, work: Callable[[], T]) -> T:
 
     context = contextvars.copy_context()
     # No daemon: at exit what the call uses is taken from under it, and OpenBLAS can hang.
-    threading.Thread(target=context.run, args=(run,), name=_NAME, daemon=False).start()
+    aside = threading.Thread(target=context.run, args=(run,), name=_NAME, daemon=False)
+    try:
+        aside.start()
+    except RuntimeError:  # too many threads, or the interpreter is about to end
+        return work()
     while not done.wait(_LOOK):
         pass
     if failed:
