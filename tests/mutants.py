@@ -115,6 +115,13 @@ SOLVERS = (
         "half_sweep reference descent estimators",
     ),
     Mutant(
+        "features: maps turn",
+        ALS,
+        "const TableView<T>& table : «sweep.along»)",
+        "std::vector<TableView<T>>{}",
+        "features",
+    ),
+    Mutant(
         "features: product",
         ROWS,
         "scale[i] = splat(j + i < n ? «a[j + i]» : T(0));",
