@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import os
 import signal
 import subprocess
@@ -254,6 +255,23 @@ def test_a_model_left_with_padded_factors_serves_as_any(name: str, tmp_path: Pat
         np.testing.assert_array_equal(
             other.similar_items([1, 2])[1], model.similar_items([1, 2])[1]
         )
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_a_fit_that_is_done_is_kept(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = _engine.all_finite, itertools.count()
+
+    def late(table: Any) -> bool:
+        if next(calls) == 0:
+            raise KeyboardInterrupt
+        return real(table)
+
+    monkeypatch.setattr(_engine, "all_finite", late)
+    model = FITS[name]().set_params(n_factors=5, n_iter=3)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(matrix()[:300, :200])
+    assert model.n_iter_ == len(model.history_) == 3
+    assert model.recommend([0], k=2)[0].shape == (1, 2)
 
 
 @pytest.mark.parametrize("of", ["matrix", "split"])

@@ -277,8 +277,12 @@ class FitMixin:
         training = self._training(ratings, X)  # type: ignore[attr-defined]
         with _engine.single_threaded_blas():
             outcome = _loop.run(solver, schedule, type(self).__name__)
-        fitted = self._result(solver, outcome) | training
-        self.__dict__ |= fitted  # all at once: Ctrl-C falls before or after
+        try:
+            fitted = self._result(solver, outcome)
+        except KeyboardInterrupt:  # between the last epoch and here
+            outcome.interrupted = True
+            fitted = self._result(solver, outcome)
+        self.__dict__ |= fitted | training  # all at once: Ctrl-C falls before or after
         if outcome.interrupted:
             raise KeyboardInterrupt
 
