@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from usearch.index import Index
 
 import matfac
 from matfac import datasets, embeddings
+from matfac._als import AlsSolver
 from matfac.cli import main
 
 
@@ -109,6 +111,28 @@ def test_implicit(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = run(capsys, "evaluate", model, files / "test.csv", "-k", 5)
     figures = {line.split()[0]: float(line.split()[-1]) for line in out.splitlines()[1:]}
     assert 0 < figures["recall@5"] < 1
+
+
+@pytest.mark.parametrize("epochs", [0, 3])
+def test_ctrl_c_stores_the_model_of_the_last_epoch(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, epochs: int
+) -> None:
+    epoch = AlsSolver.epoch
+
+    def interrupted(solver: AlsSolver, number: int) -> Any:
+        if number == epochs:
+            raise KeyboardInterrupt
+        return epoch(solver, number)
+
+    monkeypatch.setattr(AlsSolver, "epoch", interrupted)
+    model = files / "m.safetensors"
+    words = ["fit", str(files / "ratings.csv"), "--out", str(model), "--factors", "4"]
+    assert main(words) == 130
+    if epochs == 0:
+        assert not model.exists()
+    else:
+        assert matfac.load(model).n_iter_ == epochs
+        assert "stopped after 3 epochs" in capsys.readouterr().out
 
 
 def test_export(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

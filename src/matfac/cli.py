@@ -184,11 +184,19 @@ def run_fit(args: argparse.Namespace) -> None:
     data = _read(args)
     print(f"{args.file}: {data.shape[0]} users, {data.shape[1]} items, {data.nnz} entries")
     keeping: dict[str, Any] = {"checkpoint": args.checkpoint, "resume": args.checkpoint is not None}
-    model.fit(data, **keeping)
+    stopped = ""
+    try:
+        model.fit(data, **keeping)
+    except KeyboardInterrupt:
+        if not hasattr(model, "history_"):
+            raise
+        stopped = "stopped after "
     model.save(args.out)
     last = model.history_[-1]
     figures = ", ".join(f"{name} {value:.5g}" for name, value in last.items() if name != "epoch")
-    print(f"{args.out}: {type(model).__name__}, {model.n_iter_} epochs, {figures}")
+    print(f"{args.out}: {type(model).__name__}, {stopped}{model.n_iter_} epochs, {figures}")
+    if stopped:
+        raise KeyboardInterrupt
 
 
 def _ids_of(texts: Sequence[str], ids: np.ndarray[Any, Any] | None, option: str) -> Any:
