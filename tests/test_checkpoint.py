@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import random_ratings
+from conftest import random_ratings, side_features
 from matfac import Checkpoint, ExplicitMF, ImplicitMF, load, model_io
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
@@ -30,6 +30,15 @@ CASES: dict[str, Any] = {
     "sgd": (ExplicitMF, {"solver": "sgd", "deterministic": True, "n_threads": 2}, {}),
     "ials": (ImplicitMF, {}, {}),
     "hu": (ImplicitMF, {"alpha": 5.0, "reg": 0.5}, {}),
+    "features": (ExplicitMF, {}, {"user_features": side_features(120, 5, seed=4)}),
+    "clicks-features": (
+        ImplicitMF,
+        {},
+        {
+            "user_features": side_features(120, 5, seed=4),
+            "item_features": side_features(90, 3, seed=5),
+        },
+    ),
 }
 
 
@@ -172,6 +181,10 @@ def test_what_does_not_go_on_is_refused(tmp_path: Path) -> None:
         ExplicitMF(n_factors=4, random_state=0).fit(RATINGS * 2, **go_on)
     with pytest.raises(ValueError, match="a fit to other data"):
         ExplicitMF(n_factors=4, random_state=0).fit(RATINGS, weights=WEIGHTS, **go_on)
+    with pytest.raises(ValueError, match="a fit to other data"):
+        ExplicitMF(n_factors=4, random_state=0).fit(
+            RATINGS, user_features=side_features(120, 5, seed=4), **go_on
+        )
     with pytest.raises(ValueError, match="a checkpoint of ExplicitMF, not of ImplicitMF"):
         ImplicitMF().fit(CLICKS, **go_on)
     with pytest.raises(ValueError, match="class 'Checkpoint'"):

@@ -14,6 +14,7 @@ import numpy as np
 from matfac import model_io
 from matfac._atomic import remove_leftovers
 from matfac._engine import Floats, copy_table
+from matfac._feature_input import Features
 from matfac._loop import State
 from matfac._ratings import Ratings
 from matfac._validation import check_integer, check_real
@@ -74,16 +75,16 @@ def as_checkpoint(value: Any) -> Checkpoint | None:
     )
 
 
-def fingerprint(*parts: Ratings | None) -> str:
-    """Return a checksum of training and validation data."""
-    arrays = [
-        array
-        for part in parts
-        if part is not None
-        for array in (part.indptr, part.indices, part.values, part.weights)
-        if array is not None
-    ]
-    return model_io.checksum(map(np.ascontiguousarray, arrays))
+def fingerprint(data: tuple[Ratings, Ratings | None], features: tuple[Features, Features]) -> str:
+    """Return a checksum of training and validation data, and of users' and items' features."""
+    arrays: list[Any] = []
+    for ratings in data:
+        if ratings is not None:
+            arrays += [ratings.indptr, ratings.indices, ratings.values, ratings.weights]
+    for side, matrix in enumerate(features):
+        if matrix is not None:
+            arrays += [np.array(side), matrix.indptr, matrix.indices, matrix.data]
+    return model_io.checksum(np.ascontiguousarray(a) for a in arrays if a is not None)
 
 
 @dataclass

@@ -236,8 +236,6 @@ class FitMixin:
         place = _checkpoint.as_checkpoint(checkpoint)
         if resume and place is None:
             raise ValueError("resume needs checkpoint: the path that the interrupted fit was given")
-        if place is not None and any(part is not None for part in features):
-            raise ValueError("checkpoint goes with no features: fit without one of them")
         if ratings.nnz == 0:
             raise ValueError(
                 f"X has no stored entries: {type(self).__name__} needs at least one "
@@ -259,7 +257,7 @@ class FitMixin:
                 place,
                 type(self).__name__,
                 plain_params(self),
-                _checkpoint.fingerprint(ratings, held_out),
+                _checkpoint.fingerprint((ratings, held_out), features),
                 seed,
             )
         if found is not None and keeper is not None:
