@@ -19,7 +19,17 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from matfac import ExplicitMF, ImplicitMF, _core, _engine, _validation, compress, load, model_io
+from matfac import (
+    ExplicitMF,
+    ImplicitMF,
+    RankingMF,
+    _core,
+    _engine,
+    _validation,
+    compress,
+    load,
+    model_io,
+)
 from matfac._als import random_table
 from matfac._interruptible import over_entries, wait_for_left_calls
 from matfac._loop import _Snapshot
@@ -319,6 +329,14 @@ def test_a_file_is_written_and_read_in_parts(
     assert meta == {"answer": 42}
     for name, array in arrays.items():
         np.testing.assert_array_equal(again[name], array)
+
+
+def test_many_passes_over_long_rows_are_left_at_once() -> None:
+    n = 100_000
+    one = sp.csr_array((np.ones(n), np.arange(n), [0, n]), shape=(1, 2 * n))
+    model = RankingMF(64, loss="softmax", negatives=16, n_iter=1, n_threads=1)
+    model.fit(sp.csr_array((np.ones(3), ([0, 1, 2], [5, 6, 7])), shape=(3, 2 * n)))
+    assert interrupted(lambda: model.transform(one), 0.3) < WITHIN
 
 
 def test_a_dense_answer_is_left_at_once() -> None:

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <thread>
+#include <vector>
 
 #include "matfac/rng.hpp"
 
@@ -11,6 +12,21 @@ namespace matfac {
 namespace {
 
 constexpr std::int64_t kRows = 128;  // rows folded in or filtered at a time
+// What a walk over a block asks whether to stop; the kernels know no Control.
+struct Look {
+    Control& control;
+    int thread;
+
+    void put_into(PairwiseBlock& block) {
+        block.asked = this;
+        block.stopped = [](void* self) {
+            const Look& look = *static_cast<Look*>(self);
+            return look.control.stopped(look.thread);
+        };
+    }
+};
+
+constexpr std::int64_t kFolded = 1 << 13;  // positives folded in at a time, but for a long row
 
 // More than for ratings: a block's rows are then met more often, and its draws are more varied.
 constexpr std::int64_t kPairwiseBandBytes = 1 << 20;
@@ -151,7 +167,9 @@ PairwiseResult run_pairwise_epoch(const PairwisePlan<T>& plan, const PairwiseMod
             if (control.stop) return;
             std::this_thread::yield();
         }
-        const PairwiseBlock block = epoch.block(chunk);
+        PairwiseBlock block = epoch.block(chunk);
+        Look look{control, thread};
+        look.put_into(block);
         if (block.n_runs > 0)
             results[chunk] =
                 kernel.pairwise_block(block, model, scratch.reals(thread), scratch.indices(thread));
@@ -182,6 +200,20 @@ void pairwise_samples(const PairwisePlan<T>& plan, std::uint64_t number, int neg
     }
 }
 
+// Where the rows of each chunk begin, and the end: a pass over a chunk takes milliseconds.
+template <class T>
+static std::vector<std::int64_t> folded_together(const CsrView<T>& positives) {
+    std::vector<std::int64_t> bounds{0};
+    for (std::int64_t row = 1; row <= positives.n_rows; ++row) {
+        const std::int64_t first = bounds.back();
+        const bool last = row == positives.n_rows;
+        if (last || row - first == kRows ||
+            positives.indptr[row + 1] - positives.indptr[first] > kFolded)
+            bounds.push_back(row);
+    }
+    return bounds;
+}
+
 template <class T>
 void fold_in_pairwise(const CsrView<T>& positives, const std::int32_t* pool,
                       std::uint32_t pool_size, PairwiseModel<T> model,
@@ -191,12 +223,15 @@ void fold_in_pairwise(const CsrView<T>& positives, const std::int32_t* pool,
                                 positives.indices, n_threads, control);
     const Scratch<T> scratch(model, n_threads);
     model.items_fixed = true;
-    const std::int64_t chunks = (positives.n_rows + kRows - 1) / kRows;
+    const std::vector<std::int64_t> bounds = folded_together(positives);
+    const auto chunks = static_cast<std::int64_t>(bounds.size()) - 1;
     for_chunks(n_threads, chunks, control, [&](std::int64_t chunk, int thread) {
         PairwiseModel<T> own = model;
         PairwiseBlock block;
-        const std::int64_t first = chunk * kRows;
-        block.n_runs = std::min(positives.n_rows - first, kRows);
+        Look look{control, thread};
+        look.put_into(block);
+        const std::int64_t first = bounds[chunk];
+        block.n_runs = bounds[chunk + 1] - first;
         block.start = positives.indptr + first;
         block.item = positives.indices;
         block.numbered_by_row = true;
@@ -207,7 +242,7 @@ void fold_in_pairwise(const CsrView<T>& positives, const std::int32_t* pool,
         block.pool_size = pool_size;
         own.sgd.users.data = model.sgd.users.row(first);
         own.sgd.user_rows = model.sgd.user_rows + first;
-        for (std::size_t pass = 0; pass < rates.size() && !control.stop; ++pass) {
+        for (std::size_t pass = 0; pass < rates.size() && !control.stopped(thread); ++pass) {
             own.sgd.rate = static_cast<T>(rates[pass]);
             block.key = keyed(0, 1, pass);
             block.entry_shift = static_cast<std::uint32_t>(keyed(0, 2, pass) >> 32);

@@ -74,7 +74,11 @@ struct PairwiseBlock {
     const std::int32_t* pool = nullptr;
     std::uint32_t pool_size = 0;
     std::uint64_t key = 0;
+    bool (*stopped)(void* asked) = nullptr;  // looked at once in kPerLook positives: to end the walk
+    void* asked = nullptr;
 };
+
+constexpr std::uint32_t kPerLook = 256;
 
 // So many draws are made for each negative wanted before it is given up.
 constexpr std::uint64_t kTries = 8;
@@ -108,6 +112,8 @@ public:
 
     // The next positive; false at the end.
     bool next(Sample& sample) {
+        if (++met_ % kPerLook == 0 && block_.stopped != nullptr && block_.stopped(block_.asked))
+            return false;
         while (left_ == 0) {
             if (runs_left_-- == 0) return false;
             begin_ = block_.start[run_];
@@ -144,6 +150,7 @@ public:
 private:
     const PairwiseBlock& block_;
     std::uint64_t draws_;
+    std::uint32_t met_ = 0;
     std::int64_t run_, runs_left_;
     std::int64_t begin_ = 0, n_ = 0, entry_ = 0, left_ = 0, user_ = 0;
     Owned owned_;
