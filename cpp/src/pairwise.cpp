@@ -12,6 +12,13 @@ namespace matfac {
 namespace {
 
 constexpr std::int64_t kRows = 128;  // rows folded in or filtered at a time
+
+// More than for ratings: a block's rows are then met more often, and its draws are more varied.
+constexpr std::int64_t kPairwiseBandBytes = 1 << 20;
+
+// Keys of random streams, apart from those of SgdPlan and its walks.
+constexpr std::uint64_t kDeal = ~std::uint64_t{0}, kDraws = ~std::uint64_t{1};
+
 // What a walk over a block asks whether to stop; the kernels know no Control.
 struct Look {
     Control& control;
@@ -25,14 +32,6 @@ struct Look {
         };
     }
 };
-
-constexpr std::int64_t kFolded = 1 << 13;  // positives folded in at a time, but for a long row
-
-// More than for ratings: a block's rows are then met more often, and its draws are more varied.
-constexpr std::int64_t kPairwiseBandBytes = 1 << 20;
-
-// Keys of random streams, apart from those of SgdPlan and its walks.
-constexpr std::uint64_t kDeal = ~std::uint64_t{0}, kDraws = ~std::uint64_t{1};
 
 // What each thread needs for its kernels.
 template <class T>
@@ -200,20 +199,6 @@ void pairwise_samples(const PairwisePlan<T>& plan, std::uint64_t number, int neg
     }
 }
 
-// Where the rows of each chunk begin, and the end: a pass over a chunk takes milliseconds.
-template <class T>
-static std::vector<std::int64_t> folded_together(const CsrView<T>& positives) {
-    std::vector<std::int64_t> bounds{0};
-    for (std::int64_t row = 1; row <= positives.n_rows; ++row) {
-        const std::int64_t first = bounds.back();
-        const bool last = row == positives.n_rows;
-        if (last || row - first == kRows ||
-            positives.indptr[row + 1] - positives.indptr[first] > kFolded)
-            bounds.push_back(row);
-    }
-    return bounds;
-}
-
 template <class T>
 void fold_in_pairwise(const CsrView<T>& positives, const std::int32_t* pool,
                       std::uint32_t pool_size, PairwiseModel<T> model,
@@ -223,15 +208,14 @@ void fold_in_pairwise(const CsrView<T>& positives, const std::int32_t* pool,
                                 positives.indices, n_threads, control);
     const Scratch<T> scratch(model, n_threads);
     model.items_fixed = true;
-    const std::vector<std::int64_t> bounds = folded_together(positives);
-    const auto chunks = static_cast<std::int64_t>(bounds.size()) - 1;
+    const std::int64_t chunks = (positives.n_rows + kRows - 1) / kRows;
     for_chunks(n_threads, chunks, control, [&](std::int64_t chunk, int thread) {
         PairwiseModel<T> own = model;
         PairwiseBlock block;
         Look look{control, thread};
         look.put_into(block);
-        const std::int64_t first = bounds[chunk];
-        block.n_runs = bounds[chunk + 1] - first;
+        const std::int64_t first = chunk * kRows;
+        block.n_runs = std::min(positives.n_rows - first, kRows);
         block.start = positives.indptr + first;
         block.item = positives.indices;
         block.numbered_by_row = true;
@@ -242,7 +226,7 @@ void fold_in_pairwise(const CsrView<T>& positives, const std::int32_t* pool,
         block.pool_size = pool_size;
         own.sgd.users.data = model.sgd.users.row(first);
         own.sgd.user_rows = model.sgd.user_rows + first;
-        for (std::size_t pass = 0; pass < rates.size() && !control.stopped(thread); ++pass) {
+        for (std::size_t pass = 0; pass < rates.size() && !control.stop; ++pass) {
             own.sgd.rate = static_cast<T>(rates[pass]);
             block.key = keyed(0, 1, pass);
             block.entry_shift = static_cast<std::uint32_t>(keyed(0, 2, pass) >> 32);
