@@ -1,9 +1,12 @@
 """Cliffs: what an entry costs in shapes, lengths and types that are not the plain case's.
 
     python benchmarks/cliffs.py
+    python benchmarks/cliffs.py --reads   # and what reading the rows alone costs
 
 Each line is a fit's median sweep over its entries (and over the length of the factors, where that
-changes), against the line it is set beside. Fails where the ratio is above --most.
+changes), against the line it is set beside. Fails where the ratio is above --most. With --reads a
+pass over users and items that only adds up every entry's float32 row, compiled from Cython, is
+timed too: a sweep of ALS on the same matrix cannot be faster, whatever it computes.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +22,7 @@ import numpy as np
 import scipy.sparse as sp
 
 import machine
+from build_twin import build
 from growth import MODELS
 from matfac._cores import default_threads
 
@@ -67,6 +72,28 @@ def cost(model: str, case: Case, threads: int) -> float:
     return statistics.median(np.diff(marks)[1:]) / X.nnz / case.d * 1e9
 
 
+def reads(case: Case, threads: int) -> float:
+    """Nanoseconds an entry and coordinate of reading every entry's row once for either side."""
+    module = build().module
+    X = even(*case.shape, giant=case.giant)
+    rng = np.random.default_rng(0)
+    users, items = (rng.standard_normal((n, case.d), dtype=np.float32) for n in X.shape)
+    sides = []
+    for matrix, fixed, solved in ((X, items, users), (X.T.tocsr(), users, items)):
+        pointers, indices = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32)
+        sides.append((pointers, indices, fixed, np.empty_like(solved)))
+    taken = []
+    for _ in range(7):
+        begin = time.perf_counter()
+        for side in sides:
+            module.read_rows(*side, threads)
+        taken.append(time.perf_counter() - begin)
+    pointers, indices, fixed, sums = sides[0]
+    if not np.allclose(sums[-1], fixed[indices[pointers[-2] :]].sum(axis=0), atol=1e-3):
+        raise SystemExit("the pass that only reads adds up to something else")
+    return statistics.median(taken[1:]) / X.nnz / case.d * 1e9
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -74,6 +101,7 @@ def main() -> int:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--threads", type=int, default=default_threads())
     parser.add_argument("--most", type=float, default=2.0)
+    parser.add_argument("--reads", action="store_true")
     chosen = parser.parse_args()
     print(f"{chosen.threads} threads; {machine.describe()['cpu']}; ns an entry and coordinate.\n")
     print("| model | case | ns | beside | ratio |\n|---|---|---|---|---|")
@@ -85,6 +113,11 @@ def main() -> int:
             ratio = costs[name] / costs[case.beside] if case.beside else 1.0
             worst = max(worst, ratio)
             print(f"| {model} | {name} | {costs[name]:.3f} | {case.beside} | {ratio:.2f} |")
+    if chosen.reads:
+        print("\n| rows read, nothing solved | ns |\n|---|---|")
+        for name, case in CASES.items():
+            if not case.parameters:
+                print(f"| {name} | {reads(case, chosen.threads):.3f} |")
     if worst > chosen.most:
         print(f"FAILED: a cliff of {worst:.2f}", file=sys.stderr)
     return int(worst > chosen.most)

@@ -17,9 +17,21 @@ from scipy.linalg.cython_lapack cimport sposv
 
 from matfac import _als
 
+cdef extern from *:
+    """
+    #if defined(__GNUC__)
+    #define prefetch_row(row, bytes) \
+        for (int at_ = 0; at_ < (bytes); at_ += 64) __builtin_prefetch((const char*)(row) + at_)
+    #else
+    #define prefetch_row(row, bytes) ((void)0)
+    #endif
+    """
+    void prefetch_row(const void* row, int bytes) noexcept nogil
+
 cdef float RELAXATION = _als.RELAXATION  # of the steps of conjugate gradient
 
 cdef enum:
+    AHEAD = 8  # entries from the one read to the one fetched
     CHUNK = 16  # rows handed out at a time
     TILE = 128  # entries that the normal equations take at a time
 
@@ -252,3 +264,20 @@ def sgd_epoch(
         i[0] = i[0] + bias_rate * rate_i * (e - i[2] * i[0])
         u[1] = u[1] + e * e
         i[1] = i[1] + e * e
+
+
+def read_rows(
+    const int64_t[::1] indptr, const int[::1] indices, const float[:, ::1] fixed,
+    float[:, ::1] solved, int threads,
+):
+    """Least that a half sweep can do: every entry's fixed row is read once, its sum written."""
+    cdef int k = fixed.shape[1], row, n_rows = indptr.shape[0] - 1, i
+    cdef int64_t j, last = indices.shape[0] - 1
+    cdef float* x
+    for row in prange(n_rows, nogil=True, schedule="dynamic", chunksize=256, num_threads=threads):
+        x = &solved[row, 0]
+        for i in range(k):
+            x[i] = 0
+        for j in range(indptr[row], indptr[row + 1]):
+            prefetch_row(&fixed[indices[min(j + AHEAD, last)], 0], k * sizeof(float))
+            axpy(1, &fixed[indices[j], 0], x, k)

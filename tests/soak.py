@@ -50,6 +50,13 @@ def resident() -> int:
         return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
 
 
+def fill_numpy() -> None:
+    """Make NumPy keep the seven freed blocks a size below 1 KiB that it comes to keep anyway."""
+    for size in range(1, 1024):
+        blocks = [np.empty(size, np.uint8) for _ in range(8)]
+        del blocks
+
+
 def ratings(rng: np.random.Generator) -> sp.csr_array:
     m, n = (int(x) for x in rng.integers(20, 2000, 2))
     # Not random_array: it draws from a list of all cells, whose pieces of freed memory are weighed.
@@ -146,6 +153,7 @@ def main() -> None:
     warnings.simplefilter("ignore", ConvergenceWarning)
     rng = np.random.default_rng(args.seed)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells' background jobs ignore it
+    fill_numpy()
     done: Counter[str] = Counter()
     start, tenth, weighed = time.monotonic(), 6 * args.minutes, list[int]()
     with tempfile.TemporaryDirectory() as name:
