@@ -51,7 +51,10 @@ def resident() -> int:
 
 
 def fill_numpy() -> None:
-    """Make NumPy keep the seven freed blocks a size below 1 KiB that it comes to keep anyway."""
+    """Fill NumPy's store of freed blocks, seven of each size below 1 KiB.
+
+    Random shapes would fill it bit by bit, which looks like a leak.
+    """
     for size in range(1, 1024):
         blocks = [np.empty(size, np.uint8) for _ in range(8)]
         del blocks
