@@ -210,7 +210,7 @@ private:
                 continue;
             }
             const std::int64_t next = i + 1 < plan_.chunks[chunk + 1] ? plan_.order[i + 1] : row;
-            const double own = by_gram() ? solve_by_gram(row, next, thread) : solve_by_cg(row, thread);
+            const double own = by_gram() ? solve_by_gram(row, next, thread) : solve_by_cg(row, next, thread);
             if (i < plan_.apart) {
                 keep(i, own + prior_constant(row), ridge_part(row));
                 continue;
@@ -228,11 +228,14 @@ private:
 
     // Rows of a like length lie apart: the processor does not see the next one coming.
     void ahead(std::int64_t row) const {
-        const std::int64_t begin = s_.ratings.indptr[row];
-        __builtin_prefetch(s_.ratings.indices + begin);
-        if (s_.ratings.values != nullptr) __builtin_prefetch(s_.ratings.values + begin);
-        if (s_.ratings.weights != nullptr) __builtin_prefetch(s_.ratings.weights + begin);
         constexpr std::int64_t line = 64 / sizeof(T);
+        const std::int64_t begin = s_.ratings.indptr[row];
+        const std::int64_t end = std::min(begin + 4 * line, s_.ratings.indptr[row + 1]);
+        for (std::int64_t j = begin; j < end; j += line) {
+            __builtin_prefetch(s_.ratings.indices + j);
+            if (s_.ratings.values != nullptr) __builtin_prefetch(s_.ratings.values + j);
+            if (s_.ratings.weights != nullptr) __builtin_prefetch(s_.ratings.weights + j);
+        }
         for (std::int64_t j = 0; j < s_.solved.stride; j += line)
             __builtin_prefetch(s_.solved.row(row) + j, 1);
     }
@@ -250,10 +253,12 @@ private:
         return constant;
     }
 
-    double solve_by_cg(std::int64_t row, int thread) const {
+    double solve_by_cg(std::int64_t row, std::int64_t next, int thread) const {
         T *c = thread_scratch(thread), *g = c + entry_capacity();
         CgRow<T> cg{problem(row)};
         const double constant = begin_cg(cg, row, c, g, g + entry_capacity());
+        cg.problem.next = s_.ratings.indices + s_.ratings.indptr[next];
+        cg.problem.n_next = next != row ? s_.ratings.length(next) : 0;
         kernel_.row_cg(cg, s_.cg_steps, tolerance(), relaxation());
         return constant + cg.answer.value;
     }

@@ -5,9 +5,11 @@
 
 constexpr int kRows = kBytes == 64 ? 8 : 4;  // accumulators: kRows x kCols registers
 
+// Not inlined: within a larger function GCC takes registers of the loop over k for what lies around it.
 template <class T, int ROWS, int COLS, bool NEGATE>
-MF_INLINE void gemm_tile(T* c, std::int64_t ldc, const T* a, std::int64_t a_row, std::int64_t a_col,
-                         const T* b, std::int64_t ldb, std::int64_t depth) {
+__attribute__((noinline)) void gemm_tile(T* c, std::int64_t ldc, const T* a, std::int64_t a_row,
+                                         std::int64_t a_col, const T* b, std::int64_t ldb,
+                                         std::int64_t depth) {
     V<T> acc[ROWS][COLS];
 #pragma GCC unroll 8
     for (int i = 0; i < ROWS; ++i)

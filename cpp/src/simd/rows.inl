@@ -21,16 +21,46 @@ struct Gathered {
     MF_INLINE const T* row(std::int64_t j) const { return table.row(index[j]); }
 };
 
-// The same rows once they lie one after the other.
+// Brings rows of the table into the cache for what comes after, a few lines a call.
+template <class T>
+struct Coming {
+    static constexpr std::int64_t kLine = 64 / sizeof(T);
+    const RowProblem<T>& p;
+    std::int64_t row, last, at = 0, step;
+
+    // kTile rows from entry `first` on, those of the next problem included, in so many calls.
+    MF_INLINE Coming(const RowProblem<T>& problem, std::int64_t first, std::int64_t calls)
+        : p(problem), row(first) {
+        const std::int64_t k = p.table.stride, end = p.n + p.n_next;
+        last = end - first < kTile ? end : first + kTile;
+        step = calls > 0 ? kLine * (((last - first) * k / kLine + calls - 1) / calls) : 0;
+        if (step == 0) last = first;
+    }
+    MF_INLINE void operator()() {
+        const std::int64_t k = p.table.stride;
+        for (std::int64_t left = step; left > 0 && row < last;) {
+            const T* y = p.table.row(row < p.n ? p.index[row] : p.next[row - p.n]);
+            const std::int64_t end = at + left < k ? at + left : k;
+            left -= end - at;
+            for (; at < end; at += kLine) __builtin_prefetch(y + at, 0, 2);
+            if (at < k) return;
+            at = 0;
+            ++row;
+        }
+    }
+};
+
+// Rows that lie one after the other, while others are coming.
 template <class T>
 struct Tiled {
     const T* data;
     std::int64_t stride;
+    Coming<T>& coming;
     static constexpr T* tile = nullptr;
     static constexpr bool copies = false;
 
     MF_INLINE void start(std::int64_t) const {}
-    MF_INLINE void ahead(std::int64_t, std::int64_t) const {}
+    MF_INLINE void ahead(std::int64_t, std::int64_t) const { coming(); }
     MF_INLINE const T* row(std::int64_t j) const { return data + j * stride; }
 };
 
@@ -253,7 +283,8 @@ void row_cg_of(CgRow<T>& s, int steps, T tolerance, T relaxation) {
     const std::int64_t k = p.table.stride;
     T* tile = p.n <= kCgTile(k) ? s.work + kCgVectors * k : nullptr;
     const Gathered<T> rows{p.table, p.index, p.n};
-    const Tiled<T> tiled{tile, k};
+    Coming<T> coming(p, p.n, steps * ((p.n + kGroup<T> - 1) / kGroup<T>));
+    const Tiled<T> tiled{tile, k, coming};
     cg_begin(s);
     if (tile != nullptr)
         cg_entries<T, NV>(s, Gathered<T, true>{p.table, p.index, p.n, tile}, 0, p.n);
@@ -296,33 +327,6 @@ void row_cg_entries(CgRow<T>& row, std::int64_t begin, std::int64_t end) {
     });
 }
 
-// Brings the rows from entry `first` on into the cache, a few lines a call, kTile rows in all.
-template <class T>
-struct Coming {
-    static constexpr std::int64_t kLine = 64 / sizeof(T);
-    const RowProblem<T>& p;
-    std::int64_t row, last, at = 0, step;
-
-    MF_INLINE Coming(const RowProblem<T>& problem, std::int64_t first) : p(problem), row(first) {
-        const std::int64_t k = p.table.stride, end = p.n + p.n_next, calls = syrk_pauses<T>(k);
-        last = end - first < kTile ? end : first + kTile;
-        step = calls > 0 ? kLine * ((kTile * k / kLine + calls - 1) / calls) : 0;
-        if (step == 0) last = first;
-    }
-    MF_INLINE void operator()() {
-        const std::int64_t k = p.table.stride;
-        for (std::int64_t left = step; left > 0 && row < last;) {
-            const T* y = p.table.row(row < p.n ? p.index[row] : p.next[row - p.n]);
-            const std::int64_t end = at + left < k ? at + left : k;
-            left -= end - at;
-            for (; at < end; at += kLine) __builtin_prefetch(y + at, 0, 2);
-            if (at < k) return;
-            at = 0;
-            ++row;
-        }
-    }
-};
-
 // moments: [0, k) sum g y, [k, 2k) sum c y, [2k] sum g, [2k + 1] sum c; [2k + 16, 4k + 16) work.
 template <class T, bool BIAS>
 MF_INLINE void row_gram_of(const RowProblem<T>& p, T* gram, T* moments, T* scratch) {
@@ -363,7 +367,7 @@ MF_INLINE void row_gram_of(const RowProblem<T>& p, T* gram, T* moments, T* scrat
                 if constexpr (BIAS) store<T>(cy + j, load(cy + j) + sum_c);
             }
         }
-        Coming<T> coming(p, t + n);
+        Coming<T> coming(p, t + n, syrk_pauses<T>(k));
         syrk_upper(gram, scratch, ld, k, n, coming);
     }
     moments[2 * k] += sum_group<T>(total_g);
