@@ -85,7 +85,7 @@ SharedBasis<T> basis_of(const Array<T>& table, std::int64_t k, int n_threads) {
     checked_threads(n_threads);
     Interruptible call;
     return call.run([&](Control& control) {
-        return shared_basis<T>(view, nullptr, blas_table(), n_threads, control);
+        return shared_basis<T>(view, nullptr, false, blas_table(), n_threads, control);
     });
 }
 

@@ -17,7 +17,7 @@ namespace {
 constexpr std::int64_t kSegment = 2048;  // entries a Gram takes at a time
 constexpr std::int64_t kTogether = 32;   // rows whose Grams are one product
 constexpr std::int64_t kWork = 1 << 16;  // entries times factors between looks at the clock
-constexpr std::int64_t kNext = 8;        // rows between a prefetch and its use
+constexpr std::int64_t kNext = 2 * kShortRows;  // rows between a prefetch and its use
 constexpr int kPasses = 2000;  // over the coordinates, at most: rounding may keep a row moving
 
 template <class T>
@@ -27,7 +27,10 @@ public:
     // matrix itself (stride x stride, its weight included). Null: none.
     Sweep(const HalfSweep<T>& sweep, const T* shared, Control& control)
         : s_(sweep), shared_(shared), control_(control), kernel_(kernels<T>()),
-          plan_(s_.ratings, s_.fixed, by_gram(), s_.n_threads) {}
+          plan_(s_.ratings, s_.fixed, by_gram(), s_.n_threads) {
+        if (shared != nullptr && !s_.descends())
+            largest_shared_ = *std::max_element(shared, shared + s_.fixed.k);
+    }
 
     SweepResult run() {
         if (together()) return run_together();
@@ -113,7 +116,7 @@ private:
         const std::int64_t dual = dual_scratch(k, longest_dual());
         const std::int64_t batch = 2 * plan_.batch_entries + plan_.batch_rows * kCgVectors * k;
         return static_cast<std::size_t>(
-            std::max(batch, 2 * entry_capacity() + std::max({cg, gram, dual})));
+            std::max(batch, 2 * entry_capacity() + std::max({cg, gram, dual, short_scratch(k)})));
     }
     std::int64_t entry_capacity() const {
         const std::int64_t whole = by_gram() ? longest_dual() : plan_.longest;
@@ -128,6 +131,7 @@ private:
         p.table = {s_.fixed.n_rows, s_.fixed.k, s_.fixed.stride, s_.fixed.data};
         p.shared = s_.descends() ? nullptr : shared_;
         p.ridge = s_.ridge[row];
+        p.largest_shared = largest_shared_;
         if (s_.loss != Loss::ratings) {
             p.scale = static_cast<T>(s_.loss == Loss::ials ? s_.alpha : 1.0);
             p.precondition_scale = p.scale;
@@ -195,30 +199,84 @@ private:
 
     void solve_chunk(std::int64_t chunk, int thread) {
         if (chunk < plan_.batches) return solve_batch(chunk, thread);
-        double value = 0, ridge = 0;
+        const std::int64_t end = plan_.chunks[chunk + 1];
+        double value = 0, ridge = 0, own[kShortRows];
         std::int64_t work = kWork;  // since the last look at the clock
-        for (std::int64_t i = plan_.chunks[chunk]; i < plan_.chunks[chunk + 1]; ++i) {
-            const std::int64_t row = plan_.order[i], n = s_.ratings.length(row);
-            work += (n + 1) * s_.fixed.stride;
+        for (std::int64_t i = plan_.chunks[chunk]; i < end;) {
+            const std::int64_t n = std::max<std::int64_t>(1, short_from(i, end));
+            for (std::int64_t j = i; j < i + n; ++j) {
+                work += (s_.ratings.length(plan_.order[j]) + 1) * s_.fixed.stride;
+                if (j + kNext < end) ahead(plan_.order[j + kNext]);
+            }
             if (work > kWork) {
                 if (control_.stopped(thread)) return;
                 work = 0;
             }
-            if (i + kNext < plan_.chunks[chunk + 1]) ahead(plan_.order[i + kNext]);
-            if (n == 0) {
-                reset(row);
+            if (s_.ratings.length(plan_.order[i]) == 0) {
+                reset(plan_.order[i++]);
                 continue;
             }
-            const std::int64_t next = i + 1 < plan_.chunks[chunk + 1] ? plan_.order[i + 1] : row;
-            const double own = by_gram() ? solve_by_gram(row, next, thread) : solve_by_cg(row, next, thread);
-            if (i < plan_.apart) {
-                keep(i, own + prior_constant(row), ridge_part(row));
-                continue;
+            if (n > 1)
+                solve_short(i, n, end, own, thread);
+            else
+                own[0] = solve_alone(plan_.order[i], plan_.order[std::min(i + 1, end - 1)], thread);
+            for (std::int64_t j = 0; j < n; ++i, ++j) {
+                const std::int64_t row = plan_.order[i];
+                const double all = own[j] + prior_constant(row), part = ridge_part(row);
+                if (i < plan_.apart) {
+                    keep(i, all, part);
+                } else {
+                    value += all;
+                    ridge += part;
+                }
             }
-            value += own + prior_constant(row);
-            ridge += ridge_part(row);
         }
         keep(plan_.apart + chunk, value, ridge);
+    }
+
+    double solve_alone(std::int64_t row, std::int64_t next, int thread) const {
+        return by_gram() ? solve_by_gram(row, next, thread) : solve_by_cg(row, next, thread);
+    }
+
+    // How many rows from the i-th on are short, and solved together.
+    std::int64_t short_from(std::int64_t i, std::int64_t end) const {
+        std::int64_t n = 0;
+        if (drawn() || s_.descends()) return n;
+        const std::int64_t most = by_gram() ? kShort : shorter_than_steps(s_.cg_steps, s_.fixed.stride);
+        while (n < kShortRows && i + n < end) {
+            const std::int64_t length = s_.ratings.length(plan_.order[i + n]);
+            if (length == 0 || length > most) break;
+            ++n;
+        }
+        return n;
+    }
+    bool drawn() const { return s_.prior.data != nullptr || s_.prior_bias != nullptr; }
+
+    // Rows i..i + n of the order; own: their values.
+    void solve_short(std::int64_t i, std::int64_t n, std::int64_t end, double* own, int thread) const {
+        RowProblem<T> rows[kShortRows];
+        RowAnswer<T> answers[kShortRows];
+        bool solved[kShortRows];
+        T* const terms = thread_scratch(thread);
+        for (std::int64_t j = 0; j < n; ++j) {
+            const std::int64_t row = plan_.order[i + j], begin = s_.ratings.indptr[row];
+            double curvature = 0;
+            T* const c = terms + 2 * kShort * j;
+            rows[j] = problem(row);
+            answers[j] = answer(row);
+            own[j] = fill(rows[j], begin, s_.ratings.indptr[row + 1], c, c + kShort, curvature);
+            if (i + j + n < end) announce(rows[j], plan_.order[i + j + n]);
+        }
+        kernel_.short_rows(rows, answers, solved, static_cast<int>(n),
+                           by_gram() ? T(1) : relaxation(), terms + 2 * kShort * kShortRows);
+        for (std::int64_t j = 0; j < n; ++j)
+            own[j] = solved[j] ? own[j] + answers[j].value
+                               : solve_alone(plan_.order[i + j], plan_.order[i + j], thread);
+    }
+    // Row `next` is to follow.
+    void announce(RowProblem<T>& p, std::int64_t next) const {
+        p.next = s_.ratings.indices + s_.ratings.indptr[next];
+        p.n_next = s_.ratings.length(next);
     }
 
     void keep(std::int64_t at, double value, double ridge) {
@@ -257,8 +315,7 @@ private:
         T *c = thread_scratch(thread), *g = c + entry_capacity();
         CgRow<T> cg{problem(row)};
         const double constant = begin_cg(cg, row, c, g, g + entry_capacity());
-        cg.problem.next = s_.ratings.indices + s_.ratings.indptr[next];
-        cg.problem.n_next = next != row ? s_.ratings.length(next) : 0;
+        if (next != row) announce(cg.problem, next);
         kernel_.row_cg(cg, s_.cg_steps, tolerance(), relaxation());
         return constant + cg.answer.value;
     }
@@ -331,8 +388,7 @@ private:
 
     // By the entries' own products where that is less work; false: it is not.
     bool solve_by_dual(std::int64_t row, int thread, double& value) const {
-        const bool drawn = s_.prior.data != nullptr || s_.prior_bias != nullptr;
-        if (s_.descends() || drawn || s_.ratings.length(row) > longest_dual()) return false;
+        if (s_.descends() || drawn() || s_.ratings.length(row) > longest_dual()) return false;
         RowProblem<T> p = problem(row);
         T* scratch = thread_scratch(thread);
         double curvature = 0;
@@ -383,6 +439,7 @@ private:
 
     const HalfSweep<T>& s_;
     const T* shared_;
+    T largest_shared_ = 0;
     Control& control_;
     const KernelTable<T>& kernel_;
     RowSchedule plan_;
@@ -414,7 +471,7 @@ SweepResult run_half_sweep(const HalfSweep<T>& sweep, const BlasTable& blas, Con
     }
     SharedBasis<T> own;
     if (sweep.basis == nullptr)
-        own = shared_basis<T>(fixed, implicit ? nullptr : sweep.fixed_weight, blas,
+        own = shared_basis<T>(fixed, implicit ? nullptr : sweep.fixed_weight, !implicit, blas,
                               sweep.n_threads, control);
     const SharedBasis<T>& basis = sweep.basis != nullptr ? *sweep.basis : own;
     if (control.stop) return {0, 0, false};

@@ -13,6 +13,7 @@ namespace matfac {
 namespace {
 
 constexpr std::int64_t kWork = 1 << 28;  // multiplications between looks at the clock
+constexpr double kNearly = 0.5;
 
 // Rows are cut into a fixed number of pieces, whatever the thread count, and the pieces' Grams
 // are added in order: the same bits for any number of threads.
@@ -20,6 +21,20 @@ std::int64_t gram_pieces(std::int64_t n_rows, std::int64_t stride, std::size_t e
     const auto budget = static_cast<std::int64_t>((std::size_t{64} << 20) / element);
     const std::int64_t most = std::clamp<std::int64_t>(budget / (stride * stride), 4, 32);
     return std::clamp<std::int64_t>(n_rows / 256, 1, most);
+}
+
+// Whether the matrix, scaled to a diagonal of ones, is off the identity by at most kNearly in every
+// row's sum: by a diagonal's inverse it then comes to a condition number of
+// (1 + kNearly) / (1 - kNearly) or less.
+bool nearly_diagonal(std::int64_t k, const std::vector<double>& gram) {
+    for (std::int64_t i = 0; i < k; ++i) {
+        if (!(gram[i * k + i] > 0)) return false;
+        double off = 0;
+        for (std::int64_t j = 0; j < k; ++j)
+            if (j != i) off += std::abs(gram[i * k + j]) / std::sqrt(gram[j * k + j]);
+        if (!(off <= kNearly * std::sqrt(gram[i * k + i]))) return false;
+    }
+    return true;
 }
 
 }  // namespace
@@ -57,8 +72,8 @@ std::vector<double> table_gram(TableView<const T> table, const T* weight, int n_
 }
 
 template <class T>
-SharedBasis<T> shared_basis(TableView<const T> table, const T* weight, const BlasTable& blas,
-                            int n_threads, Control& control) {
+SharedBasis<T> shared_basis(TableView<const T> table, const T* weight, bool loosely,
+                            const BlasTable& blas, int n_threads, Control& control) {
     const std::int64_t k = table.k, stride = table.stride;
     std::vector<double> gram = table_gram(table, weight, n_threads, control);
     if (control.stop) return {};
@@ -71,6 +86,12 @@ SharedBasis<T> shared_basis(TableView<const T> table, const T* weight, const Bla
     for (double& g : gram)
         if (!std::isfinite(g)) throw std::overflow_error("a factor table holds NaN or infinity");
     std::vector<double> values(static_cast<std::size_t>(k)), sum = gram;
+    if (loosely && nearly_diagonal(k, gram)) {
+        SharedBasis<T> as_is{Buffer<T>(static_cast<std::size_t>(stride)), {}, std::move(sum)};
+        for (std::int64_t j = 0; j < k; ++j)
+            as_is.eigenvalues[j] = static_cast<T>(gram[j * k + j] / total);
+        return as_is;
+    }
     symmetric_eigen(blas, k, gram.data(), values.data(), control);  // eigenvectors as rows of gram
     if (control.stop) return {};
 
@@ -88,6 +109,7 @@ SharedBasis<T> shared_basis(TableView<const T> table, const T* weight, const Bla
 template <class T>
 SharedBasis<T> transposed(const SharedBasis<T>& basis) {
     const std::size_t stride = basis.eigenvalues.size();
+    if (basis.vectors.size() == 0) return {Buffer<T>(stride), {}, basis.gram};
     SharedBasis<T> back{Buffer<T>(stride), Buffer<T>(stride * stride), basis.gram};
     for (std::size_t i = 0; i < stride; ++i)
         for (std::size_t j = 0; j < stride; ++j)
@@ -98,6 +120,7 @@ SharedBasis<T> transposed(const SharedBasis<T>& basis) {
 template <class T>
 void rotate_table(TableView<T> table, const SharedBasis<T>& basis, int n_threads,
                   Control& control) {
+    if (basis.vectors.size() == 0) return;
     const auto& kernel = kernels<T>();
     constexpr std::int64_t kRowsPerChunk = 256;
     const std::int64_t chunks = (table.n_rows + kRowsPerChunk - 1) / kRowsPerChunk;
@@ -113,9 +136,9 @@ template std::vector<double> table_gram<float>(TableView<const float>, const flo
                                                Control&);
 template std::vector<double> table_gram<double>(TableView<const double>, const double*, int,
                                                 Control&);
-template SharedBasis<float> shared_basis<float>(TableView<const float>, const float*,
+template SharedBasis<float> shared_basis<float>(TableView<const float>, const float*, bool,
                                                 const BlasTable&, int, Control&);
-template SharedBasis<double> shared_basis<double>(TableView<const double>, const double*,
+template SharedBasis<double> shared_basis<double>(TableView<const double>, const double*, bool,
                                                   const BlasTable&, int, Control&);
 template SharedBasis<float> transposed<float>(const SharedBasis<float>&);
 template SharedBasis<double> transposed<double>(const SharedBasis<double>&);

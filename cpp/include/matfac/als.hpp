@@ -20,8 +20,8 @@ enum class Loss {
 // The eigenbasis of a table's Gram: of the sum over its rows, or of their weighted mean.
 template <class T>
 struct SharedBasis {
-    Buffer<T> eigenvalues;     // stride entries, ascending; padding 0
-    Buffer<T> vectors;         // stride x stride, column j the j-th eigenvector
+    Buffer<T> eigenvalues;     // stride entries; padding 0
+    Buffer<T> vectors;         // stride x stride, column j the j-th eigenvector; empty: of the identity
     std::vector<double> gram;  // the sum itself, k x k
 };
 
@@ -72,9 +72,11 @@ template <class T>
 std::vector<double> table_gram(TableView<const T> table, const T* weight, int n_threads,
                                Control& control);
 
+// loosely: for a preconditioner alone, so that a basis in which the Gram is diagonal but for little
+// stays.
 template <class T>
-SharedBasis<T> shared_basis(TableView<const T> table, const T* weight, const BlasTable& blas,
-                            int n_threads, Control& control);
+SharedBasis<T> shared_basis(TableView<const T> table, const T* weight, bool loosely,
+                            const BlasTable& blas, int n_threads, Control& control);
 
 // The way back: vectors transposed.
 template <class T>

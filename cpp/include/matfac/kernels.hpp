@@ -1,6 +1,7 @@
 // The arithmetic the solvers ask for, one table of functions per instruction set.
 // Every entry is a block of work (a row problem, a block of ratings), never a single dot product.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 
 #include "matfac/negatives.hpp"
@@ -23,6 +24,7 @@ struct RowProblem {
     const std::int32_t* next = nullptr;  // row_gram: n_next rows of the table that come after, to be
     std::int64_t n_next = 0;             // fetched meanwhile
     const T* shared = nullptr;  // eigenvalues, stride entries, or null: all zero
+    T largest_shared = 0;       // of them
     T scale = 0;                // their weight in the problem
     T precondition_scale = 0;   // their weight in the preconditioner
     T ridge = 0;
@@ -146,6 +148,11 @@ struct KernelTable {
     // Or, for a row of fewer entries than factors, by the matrix of the entries' products. False,
     // and nothing done, where the ridge is too small for it. scratch: dual_scratch elements.
     bool (*row_dual)(const RowProblem<T>&, RowAnswer<T>&, T* scratch);
+    // The same for n rows of kShort entries at most, kShortRows of them at most, by as many lanes; they
+    // go `relaxation` times the way from the warm start. solved: false where row_dual's would be.
+    // scratch: short_scratch elements.
+    void (*short_rows)(const RowProblem<T>*, RowAnswer<T>*, bool* solved, int n, T relaxation,
+                       T* scratch);
     // Or descend along the coordinates from the warm start, at most `passes` times, until a pass
     // moves x by less than `tolerance` of its size (squared). The value leaves the lasso part out.
     void (*row_descend)(const RowProblem<T>&, T* gram, T* moments, RowAnswer<T>&, int passes,
@@ -211,6 +218,17 @@ constexpr std::int64_t cg_scratch(std::int64_t stride) {
 
 constexpr std::int64_t dual_scratch(std::int64_t stride, std::int64_t n) {
     return stride + padded(n) * (3 + padded(n) + stride);
+}
+
+constexpr std::int64_t kShort = 16;
+constexpr std::int64_t kShortRows = 16;
+// Entries up to which a row's exact solution takes less time than so many steps: of rows that a first
+// cache holds sixteen times.
+constexpr std::int64_t shorter_than_steps(int steps, std::int64_t stride) {
+    return std::min({kShort, 4 * (std::int64_t{steps} + 1), 1024 / stride});
+}
+constexpr std::int64_t short_scratch(std::int64_t stride) {
+    return kShortRows * (kShort * (4 + kShort) + stride) + stride;
 }
 
 enum class Isa { baseline, avx2, avx512 };

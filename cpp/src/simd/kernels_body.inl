@@ -9,6 +9,7 @@ MF_INLINE double root(double x) { return __builtin_sqrt(x); }
 #include "cholesky.inl"
 #include "rows.inl"
 #include "dual.inl"
+#include "short_rows.inl"
 #include "descent.inl"
 #include "topk.inl"
 #include "sgd.inl"
@@ -17,6 +18,6 @@ MF_INLINE double root(double x) { return __builtin_sqrt(x); }
 template <class T>
 constexpr KernelTable<T> kTable = {
     kIsaName, row_cg<T>, cg_begin<T>, row_cg_entries<T>, cg_turn<T>, row_gram<T>, row_solve<T>,
-    row_dual<T>, row_descend<T>, table_gram<T>, rotate<T>, gemm<T>, row_combine<T>, row_dots<T>,
+    row_dual<T>, short_rows<T>, row_descend<T>, table_gram<T>, rotate<T>, gemm<T>, row_combine<T>, row_dots<T>,
     pair_dots<T>, pack<T>, score<T>, above<T>, sgd_block<T>, pairwise_block<T>,
 };

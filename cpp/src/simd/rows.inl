@@ -118,11 +118,11 @@ template <class T>
 constexpr T kNoRidge = sizeof(T) == 4 ? T(4e-11) : T(3.5e-24);
 
 // What the shared matrix and ridge have to reach at a coordinate: without a ridge, less is rounding
-// beside the largest shared one, the k-th, and a step along it leads anywhere.
+// beside the largest shared one, and a step along it leads anywhere.
 template <class T>
 MF_INLINE T least_diagonal(const RowProblem<T>& p, T scale) {
     if (p.shared == nullptr) return 0;
-    const T largest = scale * p.shared[p.table.k - 1];
+    const T largest = scale * p.largest_shared;
     return p.ridge > kNoRidge<T> * largest ? T(0) : kEpsilon<T> * largest;
 }
 
