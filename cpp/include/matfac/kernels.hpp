@@ -57,7 +57,7 @@ struct CgRow {
     T* work = nullptr;  // kCgVectors * stride elements; for row_cg cg_scratch(stride)
     // Set by the kernels. taken: steps along directions, the one under way included.
     int taken = 0;
-    T bias = 0, r_bias = 0, d_bias = 0, rz = 0, enough = 0;
+    T bias = 0, r_bias = 0, d_bias = 0, rz = 0, enough = 0, flat = 0;
     double value = 0;
     T total[kMostGroup] = {}, squares[kMostGroup] = {};
 };

@@ -198,11 +198,15 @@ MF_INLINE void cg_entries(CgRow<T>& s, const Rows& rows, std::int64_t begin, std
         store_group<T>(s.squares, squares);
     } else {
         const T d_bias = s.d_bias;
+        Group<T> squares = load_group(s.squares);
         pass<T, NV>(rows, n, k, v.d, v.q, [&](std::int64_t j, Group<T> scores) MF_LAMBDA {
-            const Group<T> a = load_group(c + j) * (scores + d_bias);
+            scores += d_bias;
+            const Group<T> a = load_group(c + j) * scores;
+            squares += a * scores;
             total += a;
             return a;
         });
+        store_group<T>(s.squares, squares);
     }
     store_group<T>(s.total, total);
 }
@@ -237,7 +241,7 @@ MF_INLINE bool cg_turn(CgRow<T>& s, int steps, T tolerance, T relaxation) {
         s.enough = least * (gain_from_zero > s.rz ? gain_from_zero : s.rz);
     } else {
         const T q_bias = p.bias ? total + p.bias_ridge * s.d_bias : T(0);
-        const T curvature = dot(v.d, v.q, k) + s.d_bias * q_bias;
+        const T curvature = s.flat + sum_group<T>(load_group(s.squares));
         // Below, the direction is one of rounding alone, and a step along it leads anywhere.
         if (!(curvature > kEpsilon<T> * s.rz)) {
             steps = 0;
@@ -267,9 +271,14 @@ MF_INLINE bool cg_turn(CgRow<T>& s, int steps, T tolerance, T relaxation) {
     }
     if (s.taken < steps && s.rz > s.enough) {
         ++s.taken;
-        for (std::int64_t j = 0; j < k; j += W<T>)
-            store<T>(v.q + j, load(v.diag + j) * load(v.d + j));
-        for (int i = 0; i < kMostGroup; ++i) s.total[i] = T(0);
+        V<T> flat_v{};
+        for (std::int64_t j = 0; j < k; j += W<T>) {
+            const V<T> dj = load(v.d + j), qj = load(v.diag + j) * dj;
+            flat_v += dj * qj;
+            store<T>(v.q + j, qj);
+        }
+        s.flat = sum<T>(flat_v) + p.bias_ridge * s.d_bias * s.d_bias;
+        for (int i = 0; i < kMostGroup; ++i) s.total[i] = s.squares[i] = T(0);
         return true;
     }
     if (p.bias) *s.answer.bias = s.bias;

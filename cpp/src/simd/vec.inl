@@ -29,35 +29,46 @@ MF_INLINE V<T> splat(T x) {
     return x - V<T>{};  // GCC's broadcast: x - 0 is x for every x
 }
 
-// Fold<N, L>: adds neighbours L apart of two N-lane vectors and interleaves the sums, so that
-// three folds (L = 1, 2, 4) bring eight vectors to one that holds the partial sums of each.
-template <int N, int L>
+// Fold<N, L>: from two vectors of N lanes, those of a first: what lies in the even blocks of L lanes
+// plus what lies in the odd ones. Up to 128 bits (P lanes) each part keeps to itself, the one order
+// that is one instruction.
+template <int P, int N, int L>
 struct Fold;
-#define MF_FOLD(N, L, LOW, HIGH)                                                         \
+#define MF_FOLD(P, N, L, EVEN, ODD)                                                      \
     template <>                                                                          \
-    struct Fold<N, L> {                                                                  \
+    struct Fold<P, N, L> {                                                               \
         template <class X>                                                               \
         static MF_INLINE X of(X a, X b) {                                                \
-            return __builtin_shufflevector(a, b, LOW) + __builtin_shufflevector(a, b, HIGH); \
+            return __builtin_shufflevector(a, b, EVEN) + __builtin_shufflevector(a, b, ODD); \
         }                                                                                \
     };
 #define MF_LANES(...) __VA_ARGS__
-MF_FOLD(2, 1, MF_LANES(0, 2), MF_LANES(1, 3))
-MF_FOLD(4, 1, MF_LANES(0, 4, 2, 6), MF_LANES(1, 5, 3, 7))
-MF_FOLD(4, 2, MF_LANES(0, 1, 4, 5), MF_LANES(2, 3, 6, 7))
-MF_FOLD(8, 1, MF_LANES(0, 8, 2, 10, 4, 12, 6, 14), MF_LANES(1, 9, 3, 11, 5, 13, 7, 15))
-MF_FOLD(8, 2, MF_LANES(0, 1, 8, 9, 4, 5, 12, 13), MF_LANES(2, 3, 10, 11, 6, 7, 14, 15))
-MF_FOLD(8, 4, MF_LANES(0, 1, 2, 3, 8, 9, 10, 11), MF_LANES(4, 5, 6, 7, 12, 13, 14, 15))
-MF_FOLD(16, 1, MF_LANES(0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30),
-        MF_LANES(1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31))
-MF_FOLD(16, 2, MF_LANES(0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29),
-        MF_LANES(2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31))
-MF_FOLD(16, 4, MF_LANES(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27),
-        MF_LANES(4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31))
-MF_FOLD(16, 8, MF_LANES(0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7),
-        MF_LANES(8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15))
+MF_FOLD(4, 4, 1, MF_LANES(0, 2, 4, 6), MF_LANES(1, 3, 5, 7))
+MF_FOLD(4, 8, 1, MF_LANES(0, 2, 8, 10, 4, 6, 12, 14), MF_LANES(1, 3, 9, 11, 5, 7, 13, 15))
+MF_FOLD(4, 16, 1, MF_LANES(0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12, 14, 28, 30),
+        MF_LANES(1, 3, 17, 19, 5, 7, 21, 23, 9, 11, 25, 27, 13, 15, 29, 31))
+MF_FOLD(2, 2, 1, MF_LANES(0, 2), MF_LANES(1, 3))
+MF_FOLD(2, 4, 1, MF_LANES(0, 4, 2, 6), MF_LANES(1, 5, 3, 7))
+MF_FOLD(2, 8, 1, MF_LANES(0, 8, 2, 10, 4, 12, 6, 14), MF_LANES(1, 9, 3, 11, 5, 13, 7, 15))
+MF_FOLD(2, 4, 2, MF_LANES(0, 1, 4, 5), MF_LANES(2, 3, 6, 7))
+MF_FOLD(2, 8, 2, MF_LANES(0, 1, 4, 5, 8, 9, 12, 13), MF_LANES(2, 3, 6, 7, 10, 11, 14, 15))
 #undef MF_FOLD
 #undef MF_LANES
+
+// The lower half of the lanes plus the upper one.
+template <class X>
+MF_INLINE auto halves4(X v) {
+    return __builtin_shufflevector(v, v, 0, 1) + __builtin_shufflevector(v, v, 2, 3);
+}
+template <class X>
+MF_INLINE auto halves8(X v) {
+    return __builtin_shufflevector(v, v, 0, 1, 2, 3) + __builtin_shufflevector(v, v, 4, 5, 6, 7);
+}
+template <class X>
+MF_INLINE auto halves16(X v) {
+    return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
+           __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+}
 
 // Rows handled together: as many as one vector of their sums has lanes, at most eight.
 template <class T>
@@ -83,22 +94,18 @@ MF_INLINE void store_group(T* p, Group<T> g) {
 // The sums of the lanes of v[0..kGroup).
 template <class T>
 MF_INLINE Group<T> sum_lanes(V<T>* v) {
-    constexpr int N = W<T>, G = kGroup<T>;
+    constexpr int N = W<T>, G = kGroup<T>, P = 16 / sizeof(T);
 #pragma GCC unroll 4
-    for (int i = 0; i < G / 2; ++i) v[i] = Fold<N, 1>::of(v[2 * i], v[2 * i + 1]);
+    for (int i = 0; i < G / 2; ++i) v[i] = Fold<P, N, 1>::of(v[2 * i], v[2 * i + 1]);
     if constexpr (G >= 4) {
 #pragma GCC unroll 2
-        for (int i = 0; i < G / 4; ++i) v[i] = Fold<N, 2>::of(v[2 * i], v[2 * i + 1]);
+        for (int i = 0; i < G / 4; ++i) v[i] = Fold<P, N, P == 2 ? 2 : 1>::of(v[2 * i], v[2 * i + 1]);
     }
-    if constexpr (G >= 8) v[0] = Fold<N, 4>::of(v[0], v[1]);
-    if constexpr (N == 8 && G == 4)
-        return __builtin_shufflevector(v[0], v[0], 0, 1, 2, 3) + __builtin_shufflevector(v[0], v[0], 4, 5, 6, 7);
-    else if constexpr (N == 16 && G == 4) {
-        v[0] = Fold<16, 8>::of(v[0], v[0]);
-        return __builtin_shufflevector(v[0], v[0], 0, 1, 2, 3) + __builtin_shufflevector(v[0], v[0], 4, 5, 6, 7);
-    } else if constexpr (N == 16)
-        return __builtin_shufflevector(v[0], v[0], 0, 1, 2, 3, 4, 5, 6, 7) +
-               __builtin_shufflevector(v[0], v[0], 8, 9, 10, 11, 12, 13, 14, 15);
+    if constexpr (G >= 8) v[0] = Fold<P, N, 2>::of(v[0], v[1]);
+    if constexpr (N == 16)
+        return halves8(halves16(v[0]));
+    else if constexpr (N == 8 && G == 4)
+        return halves8(v[0]);
     else
         return v[0];
 }
@@ -126,11 +133,18 @@ MF_INLINE T sum_group(Group<T> g) {
 template <class T>
 MF_INLINE T sum(V<T> v) {
     constexpr int N = W<T>;
-    if constexpr (N == 16) v = Fold<16, 8>::of(v, v);
-    if constexpr (N >= 8) v = Fold<N, 4>::of(v, v);
-    if constexpr (N >= 4) v = Fold<N, 2>::of(v, v);
-    v = Fold<N, 1>::of(v, v);
-    return v[0];
+    if constexpr (N == 16) {
+        const auto w = halves4(halves8(halves16(v)));
+        return w[0] + w[1];
+    } else if constexpr (N == 8) {
+        const auto w = halves4(halves8(v));
+        return w[0] + w[1];
+    } else if constexpr (N == 4) {
+        const auto w = halves4(v);
+        return w[0] + w[1];
+    } else {
+        return v[0] + v[1];
+    }
 }
 
 template <class T>
