@@ -483,7 +483,7 @@ SweepResult run_half_sweep(const HalfSweep<T>& sweep, const BlasTable& blas, Con
         turned.fixed.data = copy.data();
     }
     rotate_table(turned.fixed, basis, sweep.n_threads, control);
-    rotate_table(turned.solved, basis, sweep.n_threads, control);
+    if (sweep.cg_steps > 0) rotate_table(turned.solved, basis, sweep.n_threads, control);
     if (turned.prior.data != nullptr) rotate_table(turned.prior, basis, sweep.n_threads, control);
     if (!sweep.keep_basis)
         for (const TableView<T>& table : sweep.along)
