@@ -55,13 +55,22 @@ MF_INLINE void gemm_rows(T* c, std::int64_t ldc, const T* a, std::int64_t a_row,
         gemm_tile<T, 1, COLS, NEGATE>(c + i * ldc, ldc, a + i * a_row, a_row, a_col, b, ldb, depth);
 }
 
-template <class T, bool NEGATE = false>
-__attribute__((noinline)) void gemm(T* c, std::int64_t ldc, const T* a, std::int64_t a_row, std::int64_t a_col, const T* b,
-          std::int64_t ldb, std::int64_t m, std::int64_t n, std::int64_t depth) {
+template <class T, bool NEGATE, class Between>
+MF_INLINE void gemm_between(T* c, std::int64_t ldc, const T* a, std::int64_t a_row, std::int64_t a_col,
+                            const T* b, std::int64_t ldb, std::int64_t m, std::int64_t n,
+                            std::int64_t depth, Between&& between) {
     std::int64_t j = 0;
     for (; j + 2 * W<T> <= n; j += 2 * W<T>)
-        gemm_rows<T, kRows, 2, NEGATE>(c + j, ldc, a, a_row, a_col, b + j, ldb, m, depth);
-    for (; j < n; j += W<T>) gemm_rows<T, kRows, 1, NEGATE>(c + j, ldc, a, a_row, a_col, b + j, ldb, m, depth);
+        gemm_rows<T, kRows, 2, NEGATE>(c + j, ldc, a, a_row, a_col, b + j, ldb, m, depth, between);
+    for (; j < n; j += W<T>)
+        gemm_rows<T, kRows, 1, NEGATE>(c + j, ldc, a, a_row, a_col, b + j, ldb, m, depth, between);
+}
+
+template <class T, bool NEGATE = false>
+__attribute__((noinline)) void gemm(T* c, std::int64_t ldc, const T* a, std::int64_t a_row,
+                                    std::int64_t a_col, const T* b, std::int64_t ldb, std::int64_t m,
+                                    std::int64_t n, std::int64_t depth) {
+    gemm_between<T, NEGATE>(c, ldc, a, a_row, a_col, b, ldb, m, n, depth, Nothing{});
 }
 
 // The upper part of the square C += tile' tile; tile is depth x n, its rows ld apart. By vectors of
@@ -102,6 +111,18 @@ void table_gram(TableView<const T> table, const T* weight, std::int64_t begin, s
     }
 }
 
+// Brings a stretch of memory that is about to be written into the cache, a few lines a call.
+template <class T>
+struct Stretch {
+    static constexpr std::int64_t kLine = 64 / sizeof(T);
+    T *at, *end;
+    std::int64_t step;
+    MF_INLINE void operator()() {
+        T* to = end - at < step ? end : at + step;
+        for (; at < to; at += kLine) __builtin_prefetch(at, 1, 2);
+    }
+};
+
 template <class T>
 void rotate(TableView<T> table, const T* q, std::int64_t begin, std::int64_t end, T* scratch) {
     const std::int64_t k = table.stride;
@@ -109,7 +130,10 @@ void rotate(TableView<T> table, const T* q, std::int64_t begin, std::int64_t end
         const std::int64_t n = end - r < kTile ? end - r : kTile;
         T* rows = table.row(r);
         for (std::int64_t i = 0; i < n * k; i += W<T>) store<T>(scratch + i, V<T>{});
-        gemm<T>(scratch, k, rows, k, 1, q, k, n, k, k);
+        // The rows that come next, in a call each for as many of these and two vectors of columns.
+        const std::int64_t next = end - r - n < kTile ? end - r - n : kTile;
+        gemm_between<T, false>(scratch, k, rows, k, 1, q, k, n, k, k,
+                               Stretch<T>{rows + n * k, rows + (n + next) * k, 2 * W<T> * kRows});
         for (std::int64_t i = 0; i < n * k; i += W<T>) store<T>(rows + i, load(scratch + i));
     }
 }
