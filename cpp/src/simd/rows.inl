@@ -1,6 +1,7 @@
 // Row problems: products with gathered rows, conjugate gradient, normal equations.
 
 constexpr int kAhead = 16;  // rows between a prefetch and its use
+constexpr std::int64_t kHeld = 1 << 12;  // elements of rows that a first cache holds from pass to pass
 
 // Rows of the fixed table through an index; with COPY, `tile` gets each of them.
 template <class T, bool COPY = false>
@@ -48,6 +49,20 @@ struct Coming {
             ++row;
         }
     }
+};
+
+// Rows that a first cache still holds, while others are coming.
+template <class T>
+struct Held {
+    TableView<const T> table;
+    const std::int32_t* index;
+    Coming<T>& coming;
+    static constexpr T* tile = nullptr;
+    static constexpr bool copies = false;
+
+    MF_INLINE void start(std::int64_t) const {}
+    MF_INLINE void ahead(std::int64_t, std::int64_t) const { coming(); }
+    MF_INLINE const T* row(std::int64_t j) const { return table.row(index[j]); }
 };
 
 // Rows that lie one after the other, while others are coming.
@@ -290,7 +305,8 @@ template <class T, int NV>
 void row_cg_of(CgRow<T>& s, int steps, T tolerance, T relaxation) {
     const RowProblem<T>& p = s.problem;
     const std::int64_t k = p.table.stride;
-    T* tile = p.n <= kCgTile(k) ? s.work + kCgVectors * k : nullptr;
+    const bool held = p.n * k <= kHeld;
+    T* tile = !held && p.n <= kCgTile(k) ? s.work + kCgVectors * k : nullptr;
     const Gathered<T> rows{p.table, p.index, p.n};
     Coming<T> coming(p, p.n, steps * ((p.n + kGroup<T> - 1) / kGroup<T>));
     const Tiled<T> tiled{tile, k, coming};
@@ -300,7 +316,9 @@ void row_cg_of(CgRow<T>& s, int steps, T tolerance, T relaxation) {
     else
         cg_entries<T, NV>(s, rows, 0, p.n);
     while (cg_turn(s, steps, tolerance, relaxation)) {
-        if (tile != nullptr)
+        if (held)
+            cg_entries<T, NV>(s, Held<T>{p.table, p.index, coming}, 0, p.n);
+        else if (tile != nullptr)
             cg_entries<T, NV>(s, tiled, 0, p.n);
         else
             cg_entries<T, NV>(s, rows, 0, p.n);
