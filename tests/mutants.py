@@ -20,6 +20,7 @@ class Mutant(NamedTuple):
 
 
 ROWS, DUAL, DESCENT = (f"cpp/src/simd/{name}.inl" for name in ("rows", "dual", "descent"))
+SHORT = "cpp/src/simd/short_rows.inl"
 SGD, PAIRWISE, CHOLESKY = (f"cpp/src/simd/{name}.inl" for name in ("sgd", "pairwise", "cholesky"))
 ALS, GRAM, EVALUATE = (f"cpp/src/{name}.cpp" for name in ("als", "gram", "evaluate"))
 TERMS, PAIRS, STARTS = "cpp/src/row_terms.hpp", "cpp/src/pair_table.cpp", "cpp/src/random_table.cpp"
@@ -52,6 +53,18 @@ SOLVERS = (
     ),
     Mutant("exact: rounding", ROWS, "diagonal = «right[j] < least» ? T(0)", "false", "numerics"),
     Mutant("short rows", DUAL, "half[i] = «1 / root(half[i])»;", "1 / half[i]", "half_sweep"),
+    Mutant("lanes: factor", SHORT, "pivot -= «l * t»;", "t", "short_rows"),
+    Mutant("lanes: relaxation", SHORT, "from + «splat(relaxation) * way»", "way", "short_rows"),
+    Mutant("lanes: value", SHORT, "answer.value += «past * past»", "past", "short_rows"),
+    Mutant("lanes: no ridge", SHORT, "«q.ridge > 0 && »!(q.bias", "", "short_rows"),
+    Mutant(
+        "lanes: rounding",
+        SHORT,
+        "most[r] < «kMostKernel<T>»;",
+        "kMostKernel<T> * 1e8",
+        "short_rows",
+    ),
+    Mutant("basis stays", GRAM, "(!(off <= «kNearly» *", "1e9", "short_rows"),
     Mutant(
         "long rows together",
         BANDS,

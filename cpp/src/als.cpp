@@ -203,7 +203,7 @@ private:
         double value = 0, ridge = 0, own[kShortRows];
         std::int64_t work = kWork;  // since the last look at the clock
         for (std::int64_t i = plan_.chunks[chunk]; i < end;) {
-            const std::int64_t n = std::max<std::int64_t>(1, short_from(i, end));
+            const std::int64_t few = short_from(i, end), n = std::max<std::int64_t>(1, few);
             for (std::int64_t j = i; j < i + n; ++j) {
                 work += (s_.ratings.length(plan_.order[j]) + 1) * s_.fixed.stride;
                 if (j + kNext < end) ahead(plan_.order[j + kNext]);
@@ -216,7 +216,7 @@ private:
                 reset(plan_.order[i++]);
                 continue;
             }
-            if (n > 1)
+            if (few > 0)
                 solve_short(i, n, end, own, thread);
             else
                 own[0] = solve_alone(plan_.order[i], plan_.order[std::min(i + 1, end - 1)], thread);

@@ -13,6 +13,7 @@ Csr = tuple[Array, Array, Array]
 
 _BLOCK = 8192  # entries gathered at a time: a tile of 64 float32 factors is 2 MiB and stays cached
 _GUARD = 1e-20  # conjugate gradient stops once r' M^-1 r has fallen this far
+_NEARLY = 0.5  # of a matrix scaled to a diagonal of ones: what a row is off the identity in sum
 
 
 def entry_counts(csr: Csr, n_cols: int, weights: Array | None = None) -> tuple[Array, Array]:
@@ -93,15 +94,20 @@ def _with_ones(table: Array) -> Array:
     return np.concatenate([table, np.ones((len(table), 1), dtype=table.dtype)], axis=1)
 
 
-def _blocks(indptr: Array, least: int) -> list[Array]:
-    """Groups of rows of about one length, `_BLOCK` entries a group (a row counts for ``least``)."""
+def _blocks(indptr: Array, least: int, apart: int = 0) -> list[Array]:
+    """Groups of rows of about one length, `_BLOCK` entries a group (a row counts for ``least``).
+
+    Rows of at most ``apart`` entries are in no group with longer ones.
+    """
     lengths = np.diff(indptr)
     order = np.argsort(lengths, kind="stable")
     ordered = lengths[order]
     begin, blocks = int(np.searchsorted(ordered, 0, side="right")), []
     while begin < len(order):
         shortest = int(ordered[begin])
-        alike = int(np.searchsorted(ordered, shortest + shortest // 8, side="right"))
+        most = shortest + shortest // 8
+        most = min(most, apart) if shortest <= apart else most
+        alike = int(np.searchsorted(ordered, most, side="right"))
         end = min(alike, begin + max(1, _BLOCK // max(shortest, least)))
         blocks.append(order[begin:end])
         begin = end
@@ -182,12 +188,13 @@ def solve_rows_cg(
     steps: int,
     precond_scale: ArrayLike,
     relaxation: float = 1.0,
+    exact_up_to: int = 0,
 ) -> Array:
     """``steps`` steps of preconditioned conjugate gradient for every row, from ``start``.
 
     The preconditioner M is ``precond_scale_u S + ridge_u I`` for the factors and
-    ``sum_j c_j + ridge_u`` for the bias. A row ends early once r' M^-1 r is at most 1e-20 of its
-    first value.
+    ``sum_j c_j + ridge_u`` for the bias; of an S that serves it alone and is diagonal but for
+    little, the diagonal. A row ends early once r' M^-1 r is at most 1e-20 of its first value.
 
     Parameters
     ----------
@@ -197,6 +204,9 @@ def solve_rows_cg(
     precond_scale : float or (n_rows,) array
     relaxation : float
         Each step goes this many times as far, past the minimum along its direction where above 1.
+    exact_up_to : int
+        Rows of so few entries, with a ridge that pulls to zero, take one step instead, likewise
+        times ``relaxation``: that to their minimum.
 
     Returns
     -------
@@ -204,10 +214,7 @@ def solve_rows_cg(
         Rows without entries are their prior.
     """
     p, k, dtype = problems, problems.fixed.shape[1], problems.fixed.dtype
-    spectrum, basis = np.zeros(k, dtype=dtype), np.eye(k, dtype=dtype)
-    if p.shared is not None:  # in the eigenbasis of S the preconditioner is diagonal
-        spectrum, basis = np.linalg.eigh(p.shared)
-        spectrum = np.maximum(spectrum, 0)
+    spectrum, basis = _preconditioner(p)
     fixed, ridge = p.fixed @ basis, p.ridge[:, None]
     start = np.concatenate([start[:, :k] @ basis, start[:, k:]], axis=1)
     solution = _priors(p, start.shape[1])
@@ -222,7 +229,12 @@ def solve_rows_cg(
         metric = np.concatenate([metric, ridge + sums.astype(dtype)[:, None]], axis=1)
     # A ridge of 0 can leave directions that no fixed row has: nothing is to be solved there.
     inverse = np.divide(1, metric, out=np.zeros_like(metric), where=metric > 0)
-    for rows in _blocks(p.indptr, least=1):
+    longest = exact_up_to if p.prior is None else 0
+    short = (np.diff(p.indptr) <= longest) & (p.ridge > 0)
+    for rows in _blocks(p.indptr, 1, longest):
+        if short[rows].all():
+            solution[rows] = _short(p, fixed, rows, diagonal[rows], start[rows], relaxation)
+            continue
         at, tile = _gather(p, fixed, rows)
         curvature = None if p.curvature is None else p.curvature[at]
         x, own = start[rows], diagonal[rows]
@@ -232,6 +244,51 @@ def solve_rows_cg(
         solution[rows] = x
     solution[:, :k] = solution[:, :k] @ basis.T
     return solution
+
+
+def shorter_than_steps(steps: int, k: int) -> int:
+    """Entries up to which the core solves a row of ``k`` factors exactly rather than by steps.
+
+    Examples
+    --------
+    >>> [shorter_than_steps(steps=2, k=k) for k in (64, 65, 128, 2000)]
+    [12, 12, 8, 0]
+    """
+    return min(16, 4 * (steps + 1), 1024 // (-(-k // 16) * 16))
+
+
+def _preconditioner(problems: RowProblems) -> tuple[Array, Array]:
+    """Eigenvalues and eigenvectors of the matrix all rows share, or what stands for them."""
+    k, dtype, shared = problems.fixed.shape[1], problems.fixed.dtype, problems.shared
+    if shared is None:
+        return np.zeros(k, dtype=dtype), np.eye(k, dtype=dtype)
+    diagonal = np.diag(shared).astype(np.float64)
+    if problems.shared_scale == 0 and (diagonal > 0).all():
+        scaled = shared / np.sqrt(np.outer(diagonal, diagonal))
+        if np.abs(scaled - np.eye(k)).sum(axis=1).max() <= _NEARLY:
+            return diagonal.astype(dtype), np.eye(k, dtype=dtype)
+    spectrum, basis = np.linalg.eigh(shared)
+    return np.maximum(spectrum, 0), basis
+
+
+def _short(
+    problems: RowProblems,
+    fixed: Array,
+    rows: Array,
+    diagonal: Array,
+    start: Array,
+    relaxation: float,
+) -> Array:
+    """Rows of few entries by the entries' products: x = D^-1 Y' a with (I + C Y D^-1 Y') a = g."""
+    at, tile = _gather(problems, fixed, rows)
+    mapped = tile / diagonal[:, None, :]
+    kernel = mapped @ tile.swapaxes(1, 2)
+    if problems.curvature is not None:
+        kernel *= problems.curvature[at][:, :, None]
+    kernel.reshape(len(rows), -1)[:, :: kernel.shape[1] + 1] += 1
+    a = np.linalg.solve(kernel, problems.linear[at][:, :, None])[:, :, 0]
+    moved: Array = start + relaxation * (_combine(a, mapped) - start)
+    return moved
 
 
 def _scores(tile: Array, c: Array | None, x: Array) -> Array:

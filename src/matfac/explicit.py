@@ -62,7 +62,8 @@ class ExplicitMF(FitMixin, FactorModel):
     n_iter : int
         Epochs: sweeps over users and items, or passes over the ratings.
     cg_steps : int or None
-        ALS: conjugate-gradient steps per row and half sweep, warm-started and over-relaxed. None
+        ALS: conjugate-gradient steps per row and half sweep, warm-started and over-relaxed; rows of
+        few entries (16 at most) go to their exact solution instead, which takes less time. None
         solves each row exactly, by Cholesky. With `nonnegative` or `l1_reg` passes of coordinate
         descent; None as many as it takes.
     learning_rate : float

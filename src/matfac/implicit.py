@@ -70,9 +70,10 @@ class ImplicitMF(FitMixin, FactorModel):
         between the two sides at which their ridges are least; products stay as they are.
     cg_steps : int or None
         Conjugate-gradient steps per row and half sweep, warm-started, over-relaxed and
-        preconditioned by the part of the problem that all rows share. None solves each row exactly,
-        by Cholesky. With `nonnegative` or `l1_reg` passes of coordinate descent; None as many as it
-        takes.
+        preconditioned by the part of the problem that all rows share; rows of few entries (12 at
+        most with two steps) go to their exact solution instead, which takes less time. None solves
+        each row exactly, by Cholesky. With `nonnegative` or `l1_reg` passes of coordinate descent;
+        None as many as it takes.
     nonnegative : bool
         Keep all factors at or above 0: non-negative least squares per row, by coordinate descent.
     l1_reg : float
