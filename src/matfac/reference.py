@@ -114,7 +114,7 @@ def explicit_half_sweep(
     fixed_counts : (n_cols,) array, optional
         Entries (or weight sums) of the fixed rows, for the preconditioner; None counts them.
     cg_steps : int, optional
-        Steps of conjugate gradient (see `solve_rows_cg`), instead of which rows of few entries go to
+        Steps of conjugate gradient (see `solve_rows_cg`), for which rows of few entries take
         their exact solution; None solves all exactly.
     relaxation : float
     fit_bias : bool
@@ -220,7 +220,7 @@ def implicit_half_sweep(
         One of them: ``alpha`` for Hu/Koren's objective, ``alpha0`` for that of iALS.
     weights : (nnz,) array, optional
     cg_steps : int, optional
-        Steps of conjugate gradient (see `solve_rows_cg`), instead of which rows of few entries go to
+        Steps of conjugate gradient (see `solve_rows_cg`), for which rows of few entries take
         their exact solution; None solves all exactly.
     relaxation : float
     lasso : float or (n_rows,) array, optional
