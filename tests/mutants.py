@@ -20,21 +20,22 @@ class Mutant(NamedTuple):
 
 
 ROWS, DUAL, DESCENT = (f"cpp/src/simd/{name}.inl" for name in ("rows", "dual", "descent"))
-SHORT = "cpp/src/simd/short_rows.inl"
+SHORT, CG = "cpp/src/simd/short_rows.inl", "cpp/src/simd/cg.inl"
 SGD, PAIRWISE, CHOLESKY = (f"cpp/src/simd/{name}.inl" for name in ("sgd", "pairwise", "cholesky"))
 ALS, GRAM, EVALUATE = (f"cpp/src/{name}.cpp" for name in ("als", "gram", "evaluate"))
 TERMS, PAIRS, STARTS = "cpp/src/row_terms.hpp", "cpp/src/pair_table.cpp", "cpp/src/random_table.cpp"
 NEGATIVES, BANDS = "cpp/include/matfac/negatives.hpp", "cpp/src/banded_cg.hpp"
+SWEEP = "cpp/src/row_sweep.hpp"
 
 SOLVERS = (
     Mutant(
-        "cg step", ROWS, "const T alpha = «s.rz / curvature»;", "s.rz / curvature / 2", "half_sweep"
+        "cg step", CG, "const T alpha = «s.rz / curvature»;", "s.rz / curvature / 2", "half_sweep"
     ),
-    Mutant("cg direction", ROWS, "const T beta = «next / s.rz»;", "T(0)", "half_sweep"),
-    Mutant("cg relaxation", ROWS, "go = splat(«relaxation * alpha»);", "alpha", "half_sweep"),
+    Mutant("cg direction", CG, "const T beta = «next / s.rz»;", "T(0)", "half_sweep"),
+    Mutant("cg relaxation", CG, "go = splat(«relaxation * alpha»);", "alpha", "half_sweep"),
     Mutant(
         "cg prior",
-        ROWS,
+        CG,
         "store<T>(v.r + j, load(v.r + j) + «splat(p.ridge) * load(p.prior + j)»);",
         "V<T>{}",
         "feature_map features",
@@ -72,14 +73,14 @@ SOLVERS = (
         "to > 8 ? to - 8 : to",
         "half_sweep",
     ),
-    Mutant("giant rows", ALS, "works[j] += «works[piece * size + j]»;", "T(0)", "half_sweep"),
+    Mutant("giant rows", SWEEP, "works[j] += «works[piece * size + j]»;", "T(0)", "half_sweep"),
     Mutant("full rows: pairs", PAIRS, "*product++ = y[a] * «y[b]»;", "y[a]", "lowrank"),
     Mutant(
         "full rows: places", PAIRS, "«a * fixed_.stride + b»", "b * fixed_.stride + a", "lowrank"
     ),
     Mutant(
         "full rows: ends",
-        ALS,
+        SWEEP,
         "pairs.add(c, depth, n, b, «end - b», sums.data());",
         "depth / 2",
         "lowrank",
@@ -96,7 +97,11 @@ SOLVERS = (
         "half_sweep",
     ),
     Mutant(
-        "exact: prior", ALS, "moments[j] += «p.ridge * p.prior[j]»;", "T(0)", "feature_map features"
+        "exact: prior",
+        SWEEP,
+        "moments[j] += «p.ridge * p.prior[j]»;",
+        "T(0)",
+        "feature_map features",
     ),
     Mutant("descent: lasso", DESCENT, "return «(r - half_lasso) / a»;", "r / a", "descent"),
     Mutant(

@@ -8,6 +8,7 @@ MF_INLINE double root(double x) { return __builtin_sqrt(x); }
 #include "gemm.inl"
 #include "cholesky.inl"
 #include "rows.inl"
+#include "cg.inl"
 #include "dual.inl"
 #include "short_rows.inl"
 #include "descent.inl"
