@@ -274,7 +274,7 @@ def test_every_half_sweep_lowers_the_objective(cg_steps: int | None, loss: str) 
 def test_explicit_preconditioner_weighs_fixed_rows_by_their_entries(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reference, "shorter_than_steps", lambda *_: 0)
+    monkeypatch.setattr("matfac._reference_rows.shorter_than_steps", lambda *_: 0)
     csr, model = to_csr(make_dense()), make_model()
     own, other = reference.entry_counts(csr, N)
     indptr, indices, values = csr
@@ -326,7 +326,7 @@ def test_a_weight_counts_like_so_many_equal_entries(
     cg_steps: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Repeated entries make rows longer, so that they would no longer count as short ones.
-    monkeypatch.setattr(reference, "shorter_than_steps", lambda *_: 0)
+    monkeypatch.setattr("matfac._reference_rows.shorter_than_steps", lambda *_: 0)
     dense, model = make_dense(), make_model()
     csr = to_csr(dense)
     times = np.random.default_rng(3).integers(1, 4, len(csr[1]))

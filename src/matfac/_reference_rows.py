@@ -188,7 +188,8 @@ def solve_rows_cg(
     steps: int,
     precond_scale: ArrayLike,
     relaxation: float = 1.0,
-    exact_up_to: int = 0,
+    *,
+    exact_short: bool = False,
 ) -> Array:
     """``steps`` steps of preconditioned conjugate gradient for every row, from ``start``.
 
@@ -204,9 +205,9 @@ def solve_rows_cg(
     precond_scale : float or (n_rows,) array
     relaxation : float
         Each step goes this many times as far, past the minimum along its direction where above 1.
-    exact_up_to : int
-        Rows of so few entries, with a ridge that pulls to zero, take one step instead, likewise
-        times ``relaxation``: that to their minimum.
+    exact_short : bool
+        Rows of at most `shorter_than_steps` entries, with a ridge that pulls to zero, take one step
+        instead, likewise times ``relaxation``: that to their minimum.
 
     Returns
     -------
@@ -229,7 +230,7 @@ def solve_rows_cg(
         metric = np.concatenate([metric, ridge + sums.astype(dtype)[:, None]], axis=1)
     # A ridge of 0 can leave directions that no fixed row has: nothing is to be solved there.
     inverse = np.divide(1, metric, out=np.zeros_like(metric), where=metric > 0)
-    longest = exact_up_to if p.prior is None else 0
+    longest = shorter_than_steps(steps, k) if exact_short and p.prior is None else 0
     short = (np.diff(p.indptr) <= longest) & (p.ridge > 0)
     for rows in _blocks(p.indptr, 1, longest):
         if short[rows].all():

@@ -37,7 +37,6 @@ from matfac._reference_rows import (
     entry_counts,
     entry_rows,
     row_sums,
-    shorter_than_steps,
     solve_rows_cg,
     solve_rows_exact,
     transpose,
@@ -114,8 +113,7 @@ def explicit_half_sweep(
     fixed_counts : (n_cols,) array, optional
         Entries (or weight sums) of the fixed rows, for the preconditioner; None counts them.
     cg_steps : int, optional
-        Steps of conjugate gradient (see `solve_rows_cg`), for which rows of few entries take
-        their exact solution; None solves all exactly.
+        Steps of `solve_rows_cg` with ``exact_short``; None solves all rows exactly.
     relaxation : float
     fit_bias : bool
         False leaves the solved side's biases as they are.
@@ -161,8 +159,7 @@ def explicit_half_sweep(
         share = counted if fixed_counts is None else np.asarray(fixed_counts, dtype=np.float64)
         share = (share / max(share.sum(), np.finfo(np.float64).tiny)).astype(dtype)
         problems = problems._replace(shared=fixed.T @ (fixed * share[:, None]))
-        few = shorter_than_steps(cg_steps, fixed.shape[1])
-        solution = solve_rows_cg(problems, start, cg_steps, own, relaxation, few)
+        solution = solve_rows_cg(problems, start, cg_steps, own, relaxation, exact_short=True)
     return (solution[:, :-1], solution[:, -1]) if fit_bias else (solution, bias)
 
 
@@ -220,8 +217,7 @@ def implicit_half_sweep(
         One of them: ``alpha`` for Hu/Koren's objective, ``alpha0`` for that of iALS.
     weights : (nnz,) array, optional
     cg_steps : int, optional
-        Steps of conjugate gradient (see `solve_rows_cg`), for which rows of few entries take
-        their exact solution; None solves all exactly.
+        Steps of `solve_rows_cg` with ``exact_short``; None solves all rows exactly.
     relaxation : float
     lasso : float or (n_rows,) array, optional
     nonnegative : bool
@@ -253,8 +249,7 @@ def implicit_half_sweep(
         return _descent(problems, solved, cg_steps, lasso, nonnegative)
     if cg_steps is None:
         return solve_rows_exact(problems)
-    few = shorter_than_steps(cg_steps, fixed.shape[1])
-    return solve_rows_cg(problems, solved, cg_steps, scale, relaxation, few)
+    return solve_rows_cg(problems, solved, cg_steps, scale, relaxation, exact_short=True)
 
 
 def predict(users: Array, items: Array, model: Factors) -> Float:
