@@ -57,7 +57,6 @@ SOLVERS = (
     Mutant("lanes: factor", SHORT, "pivot -= «l * t»;", "t", "short_rows"),
     Mutant("lanes: relaxation", SHORT, "from + «splat(relaxation) * way»", "way", "short_rows"),
     Mutant("lanes: value", SHORT, "answer.value += «past * past»", "past", "short_rows"),
-    Mutant("lanes: no ridge", SHORT, "«q.ridge > 0 && »!(q.bias", "", "short_rows"),
     Mutant(
         "lanes: rounding",
         SHORT,
