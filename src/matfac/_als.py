@@ -275,7 +275,7 @@ class AlsSolver:
             cg_steps=cg_steps,
             tolerance=tolerance,
             relaxation=relaxation,
-            # Each half sweep turns the factor space, but for the last: the other side stays.
+            # A half sweep may turn the factor space, but for the last: the other side stays.
             keep_basis=last and self._maps != (None, None),
             along=[] if last else [self.tables[t] for t in OF_FEATURES if t in self.tables],
             n_threads=self.n_threads,

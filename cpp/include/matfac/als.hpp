@@ -38,14 +38,15 @@ struct HalfSweep {
     TableView<T> prior;               // what the ridge pulls solved rows towards; data null: zero.
                                       // Turned along with them, and left so
     const T* prior_bias = nullptr;    // likewise
-    // Without keep_basis: more tables in the basis of these, which are turned along with them.
+    // Without keep_basis: more tables in the basis of these, which are turned along where they are.
     std::vector<TableView<T>> along;
     const T* ridge = nullptr;         // one per solved row
     const T* fixed_weight = nullptr;  // ratings with cg_steps: entries per fixed row
     const T* lasso = nullptr;         // one per solved row, + lasso |x|_1; null: none
     bool nonnegative = false;         // factors at or above 0; biases are free
-    // 0: exact, by Cholesky. With lasso or nonnegative it counts passes of coordinate descent
-    // instead, and 0 stands for as many as it takes.
+    // 0: exact, by Cholesky. Rows of few entries without a prior are solved exactly all the same
+    // (shorter_than_steps), and go `relaxation` times the way. With lasso or nonnegative it counts
+    // passes of coordinate descent instead, and 0 stands for as many as it takes.
     int cg_steps = 0;
     double tolerance = 0;    // these steps end early at this reduction (squared)
     double relaxation = 1;   // these steps go so many times as far; within (0, 2) the value falls

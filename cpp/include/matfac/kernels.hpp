@@ -13,7 +13,8 @@ namespace matfac {
 //   sum_j c_j s_j^2 - 2 sum_j g_j s_j + sum_k diag_k x_k^2 - 2 ridge prior . x
 //     + bias_ridge (b^2 - 2 prior_bias b),
 //   s_j = table[index_j] . x (+ b),  diag_k = ridge + scale * shared_k.
-// The fixed table lies in the eigenbasis of the shared matrix, so that matrix is a diagonal here.
+// The fixed table lies in the eigenbasis of the shared matrix, so that matrix is a diagonal here; where
+// it serves the preconditioner alone, nearly there is enough.
 template <class T>
 struct RowProblem {
     TableView<const T> table;
