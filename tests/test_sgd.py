@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from conftest import FACTOR_LENGTHS, core_csr, random_ratings, table
 from matfac import _core, reference
@@ -127,10 +128,39 @@ def epochs(matrix, dtype: str, *, deterministic: bool, n_threads: int, seed: int
     return loss, users.tobytes(), items.tobytes(), user_rows.tobytes(), item_rows.tobytes()
 
 
-def test_deterministic_gives_the_same_bits_for_any_thread_count(dtype: str) -> None:
-    matrix = random_ratings(900, 500, 0.2, seed=6)
+def many_users() -> sp.csr_array:
+    """Users whose table is larger than what takes one turn."""
+    matrix = sp.random_array((50_000, 90), density=0.04, rng=np.random.default_rng(7), format="csr")
+    matrix.data[:] = np.arange(matrix.nnz) % 5 + 1
+    return matrix
+
+
+@pytest.mark.parametrize("turns", [False, True])
+def test_deterministic_gives_the_same_bits_for_any_thread_count(turns: bool, dtype: str) -> None:
+    matrix = many_users() if turns else random_ratings(900, 500, 0.2, seed=6)
+    assert (plan_of(matrix, dtype, 16).turns > 1) == turns
     answers = [epochs(matrix, dtype, deterministic=True, n_threads=n) for n in (1, 2, 3, 4)]
     assert all(answer == answers[0] for answer in answers)
+
+
+def test_users_take_turns_where_their_rows_are_many(dtype: str) -> None:
+    matrix = many_users()
+    plan = plan_of(matrix, dtype, 16)
+    assert plan.turns > 1
+    firsts = []
+    for number in (0, 1):
+        users, items, values, _ = plan.visits(number)
+        visited = sp.coo_array((values, (users, items)), matrix.shape).tocsr()
+        assert (visited != matrix).nnz == 0
+        first, last = np.full(len(users), len(users)), np.zeros(len(users), np.int64)
+        at = np.arange(len(users))
+        np.minimum.at(first, users, at)
+        np.maximum.at(last, users, at)
+        seen = np.unique(users)
+        # About as long as its turn, at most; and the turns come in another order.
+        assert (last - first)[seen].max() < 1.1 * len(users) / plan.turns
+        firsts.append(users[0])
+    assert firsts[0] != firsts[1]
 
 
 def test_one_thread_is_reproducible_by_seed(dtype: str) -> None:

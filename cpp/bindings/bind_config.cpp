@@ -77,6 +77,21 @@ py::array random_table(std::int64_t n_rows, std::int64_t k, double deviation, st
     return table;
 }
 
+void copy_array(py::array to, const py::array& array, int n_threads) {
+    checked_threads(n_threads);
+    if ((to.flags() & array.flags() & py::array::c_style) == 0)
+        refuse("array", "and `to` must be C-contiguous");
+    if (to.nbytes() != array.nbytes()) refuse("to", "must be as large as array");
+    void* const data = to.mutable_data();
+    const void* const from = array.data();
+    const auto bytes = static_cast<std::size_t>(array.nbytes());
+    Interruptible call;
+    call.run([&](Control& control) {
+        copy_bytes(data, from, bytes, n_threads, control);
+        return 0;
+    });
+}
+
 }  // namespace
 
 const BlasTable& blas_table() { return mutable_blas_table(); }
@@ -120,6 +135,8 @@ void bind_config(py::module_& m) {
     }, py::arg("n_rows"), py::arg("k"), py::arg("dtype"), py::arg("std"), py::arg("seed"),
           py::arg("nonnegative"), py::arg("n_threads"),
           "Such a table of random factors, the same for any thread count.");
+    m.def("copy_array", &copy_array, py::arg("to").noconvert(), py::arg("array").noconvert(),
+          py::arg("n_threads"), "Copies an array over another of its size; both C-contiguous.");
     m.attr("LANES") = kLanes;
 }
 

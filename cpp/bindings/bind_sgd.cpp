@@ -65,6 +65,7 @@ void bind(py::module_& m, const char* name) {
         .def(py::init(&make_plan<T>), py::arg("csr"), py::arg("k"), py::arg("seed"),
              py::arg("n_threads"))
         .def_property_readonly("bands", &SgdPlan<T>::bands)
+        .def_property_readonly("turns", &SgdPlan<T>::turns)
         .def_property_readonly("nnz", &SgdPlan<T>::nnz)
         .def("visits", &visit_arrays<T>, py::arg("number"),
              "users, items, values and weights (or None) in the order one thread visits them.")

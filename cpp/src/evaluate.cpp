@@ -94,20 +94,16 @@ template <class T>
 double ridge_value(TableView<const T> table, const T* bias, const T* ridge, int n_threads,
                    Control& control) {
     const std::int64_t chunks = (table.n_rows + kRidgeRows - 1) / kRidgeRows;
+    const auto& kernel = kernels<T>();
     std::vector<double> sums(static_cast<std::size_t>(chunks), 0.0);
     for_chunks(n_threads, chunks, control, [&](std::int64_t chunk, int) {
-        const std::int64_t last = std::min(table.n_rows, (chunk + 1) * kRidgeRows);
-        double sum = 0;
-        for (std::int64_t i = chunk * kRidgeRows; i < last; ++i) {
-            const T* row = table.row(i);
-            double norm = 0;
-            for (std::int64_t j = 0; j < table.k; ++j)
-                norm += static_cast<double>(row[j]) * static_cast<double>(row[j]);
-            if (bias != nullptr)
-                norm += static_cast<double>(bias[i]) * static_cast<double>(bias[i]);
-            sum += static_cast<double>(ridge[i]) * norm;
+        const std::int64_t first = chunk * kRidgeRows;
+        const std::int64_t last = std::min(table.n_rows, first + kRidgeRows);
+        sums[chunk] = kernel.squares(table, ridge, first, last);
+        for (std::int64_t i = first; bias != nullptr && i < last; ++i) {
+            const auto b = static_cast<double>(bias[i]);
+            sums[chunk] += static_cast<double>(ridge[i]) * b * b;
         }
-        sums[chunk] = sum;
     });
     double total = 0;
     for (const double sum : sums) total += sum;

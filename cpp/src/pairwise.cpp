@@ -63,7 +63,7 @@ public:
                    plan.positives().indices},
                   plan.factor_stride(), keyed(plan.seed(), kDeal, number), n_threads, control,
                   kPairwiseBandBytes, true),
-          strata_(blocks_.bands(), blocks_.seed(), 0),
+          strata_(blocks_.bands(), blocks_.turns(), blocks_.seed(), 0),
           positives_(plan.filter().view()),
           pool_start_(static_cast<std::size_t>(blocks_.bands() + 1), 0),
           pool_(static_cast<std::size_t>(plan.by_popularity() ? blocks_.nnz() : blocks_.n_items())) {
@@ -79,13 +79,11 @@ public:
             pool_[end[blocks_.item_band(item(at))]++] = item(at);
     }
 
-    std::int64_t bands() const { return blocks_.bands(); }
-    std::int64_t item_band(std::int64_t chunk) const {
-        return strata_.item_band(chunk / bands(), chunk % bands());
-    }
-    PairwiseBlock block(std::int64_t chunk) const {
-        const std::int64_t band = item_band(chunk);
-        const SgdBlock<T> walk = blocks_.walked(chunk % bands(), band, 0);
+    const SgdPlan<T>& blocks() const { return blocks_; }
+    Strata::Place place(std::int64_t chunk) const { return strata_[chunk]; }
+    PairwiseBlock block(const Strata::Place& place) const {
+        const std::int64_t band = place.item_band;
+        const SgdBlock<T> walk = blocks_.walked(place.user_band, band, 0);
         PairwiseBlock block;
         block.n_runs = walk.n_runs;
         block.user = walk.user;
@@ -152,28 +150,29 @@ PairwiseResult run_pairwise_epoch(const PairwisePlan<T>& plan, const PairwiseMod
                                   Control& control) {
     const auto& kernel = kernels<T>();
     const Epoch<T> epoch(plan, number, n_threads, control);
-    const std::int64_t bands = epoch.bands();
+    const SgdPlan<T>& blocks = epoch.blocks();
     const Scratch<T> scratch(model, n_threads);
-    std::vector<PairwiseResult> results(static_cast<std::size_t>(bands * bands));
-    // Strata finished per band, as in run_sgd_epoch.
-    std::vector<std::atomic<std::int64_t>> user_done(static_cast<std::size_t>(bands));
-    std::vector<std::atomic<std::int64_t>> item_done(static_cast<std::size_t>(bands));
-    for_chunks(n_threads, bands * bands, control, [&](std::int64_t chunk, int thread) {
-        const std::int64_t stratum = chunk / bands, user_band = chunk % bands;
-        const std::int64_t item_band = epoch.item_band(chunk);
-        while (deterministic && (user_done[user_band].load(std::memory_order_acquire) != stratum ||
-                                 item_done[item_band].load(std::memory_order_acquire) != stratum)) {
+    std::vector<PairwiseResult> results(static_cast<std::size_t>(blocks.blocks()));
+    // Blocks finished per band, as in run_sgd_epoch.
+    std::vector<std::atomic<std::int64_t>> user_done(
+        static_cast<std::size_t>(blocks.turns() * blocks.bands()));
+    std::vector<std::atomic<std::int64_t>> item_done(static_cast<std::size_t>(blocks.bands()));
+    for_chunks(n_threads, blocks.blocks(), control, [&](std::int64_t chunk, int thread) {
+        const Strata::Place place = epoch.place(chunk);
+        std::atomic<std::int64_t>&user = user_done[place.user_band], &item = item_done[place.item_band];
+        while (deterministic && (user.load(std::memory_order_acquire) != place.user_before ||
+                                 item.load(std::memory_order_acquire) != place.item_before)) {
             if (control.stop) return;
             std::this_thread::yield();
         }
-        PairwiseBlock block = epoch.block(chunk);
+        PairwiseBlock block = epoch.block(place);
         Look look{control, thread};
         look.put_into(block);
         if (block.n_runs > 0)
             results[chunk] =
                 kernel.pairwise_block(block, model, scratch.reals(thread), scratch.indices(thread));
-        user_done[user_band].fetch_add(1, std::memory_order_release);
-        item_done[item_band].fetch_add(1, std::memory_order_release);
+        user.fetch_add(1, std::memory_order_release);
+        item.fetch_add(1, std::memory_order_release);
     });
     PairwiseResult total;
     for (const PairwiseResult& result : results) {
@@ -188,8 +187,8 @@ void pairwise_samples(const PairwisePlan<T>& plan, std::uint64_t number, int neg
                       Control& control, std::int32_t* users, std::int32_t* items,
                       std::int32_t* drawn) {
     const Epoch<T> epoch(plan, number, 1, control);
-    for (std::int64_t chunk = 0; chunk < epoch.bands() * epoch.bands(); ++chunk) {
-        const PairwiseBlock block = epoch.block(chunk);
+    for (std::int64_t chunk = 0; chunk < epoch.blocks().blocks(); ++chunk) {
+        const PairwiseBlock block = epoch.block(epoch.place(chunk));
         Sampler sampler(block, negatives);
         for (Sample sample; sampler.next(sample);) {
             *users++ = static_cast<std::int32_t>(sample.user);

@@ -62,6 +62,9 @@ private:
     TableView<const T> fixed() const {
         return {s_.fixed.n_rows, s_.fixed.k, s_.fixed.stride, s_.fixed.data};
     }
+    TableView<const T> solved() const {
+        return {s_.solved.n_rows, s_.solved.k, s_.solved.stride, s_.solved.data};
+    }
 
     SweepResult run_together() {
         const PairTable<T> pairs(fixed(), s_.n_threads, control_);
@@ -128,7 +131,7 @@ private:
 
     RowProblem<T> problem(std::int64_t row) const {
         RowProblem<T> p;
-        p.table = {s_.fixed.n_rows, s_.fixed.k, s_.fixed.stride, s_.fixed.data};
+        p.table = fixed();
         p.shared = s_.descends() ? nullptr : shared_;
         p.ridge = s_.ridge[row];
         p.largest_shared = largest_shared_;
@@ -173,16 +176,18 @@ private:
     }
 
     double ridge_part(std::int64_t row) const {
-        const T* x = s_.solved.row(row);  // padded with zeros
-        double norm = s_.prior.data == nullptr ? dot(x, x, s_.solved.stride)
-                                               : distance(x, s_.prior.row(row), s_.solved.stride);
+        const auto ridge = static_cast<double>(s_.ridge[row]);
+        double part =
+            s_.prior.data == nullptr
+                ? kernel_.squares(solved(), s_.ridge, row, row + 1)
+                : ridge * distance(s_.solved.row(row), s_.prior.row(row), s_.solved.stride);
         if (s_.solved_bias != nullptr) {
             const double z =
                 static_cast<double>(s_.solved_bias[row]) -
                 (s_.prior_bias != nullptr ? static_cast<double>(s_.prior_bias[row]) : 0.0);
-            norm += z * z;
+            part += ridge * z * z;
         }
-        return norm * static_cast<double>(s_.ridge[row]) + lasso_part(row);
+        return part + lasso_part(row);
     }
 
     // What completes the square of the ridge: ridge |prior|^2.

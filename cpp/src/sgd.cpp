@@ -9,21 +9,21 @@ template <class T>
 EpochResult run_sgd_epoch(const SgdPlan<T>& plan, const SgdModel<T>& model, std::uint64_t epoch,
                           bool deterministic, double limit, int n_threads, Control& control) {
     const auto& kernel = kernels<T>();
-    const std::int64_t bands = plan.bands();
-    const Strata strata(bands, plan.seed(), epoch);
-    std::vector<double> losses(static_cast<std::size_t>(bands * bands), 0.0);
-    // Strata finished per band: a block may start once both of its bands have finished the
-    // strata before its own. Blocks are handed out in order, so the wait always ends.
-    std::vector<std::atomic<std::int64_t>> user_done(static_cast<std::size_t>(bands));
-    std::vector<std::atomic<std::int64_t>> item_done(static_cast<std::size_t>(bands));
+    const Strata strata(plan.bands(), plan.turns(), plan.seed(), epoch);
+    std::vector<double> losses(static_cast<std::size_t>(plan.blocks()), 0.0);
+    // Blocks finished per band: one may start once both of its bands have finished those before
+    // it. Blocks are handed out in order, so the wait always ends.
+    std::vector<std::atomic<std::int64_t>> user_done(
+        static_cast<std::size_t>(plan.turns() * plan.bands()));
+    std::vector<std::atomic<std::int64_t>> item_done(static_cast<std::size_t>(plan.bands()));
 
     std::atomic<double> running{0};
     std::atomic<bool> diverged{false};
-    for_chunks(n_threads, bands * bands, control, [&](std::int64_t chunk, int) {
-        const std::int64_t stratum = chunk / bands, user_band = chunk % bands;
-        const std::int64_t item_band = strata.item_band(stratum, user_band);
-        while (deterministic && (user_done[user_band].load(std::memory_order_acquire) != stratum ||
-                                 item_done[item_band].load(std::memory_order_acquire) != stratum)) {
+    for_chunks(n_threads, plan.blocks(), control, [&](std::int64_t chunk, int) {
+        const auto [user_band, item_band, user_before, item_before] = strata[chunk];
+        while (deterministic &&
+               (user_done[user_band].load(std::memory_order_acquire) != user_before ||
+                item_done[item_band].load(std::memory_order_acquire) != item_before)) {
             if (control.stop || diverged) return;
             std::this_thread::yield();
         }
@@ -47,11 +47,10 @@ EpochResult run_sgd_epoch(const SgdPlan<T>& plan, const SgdModel<T>& model, std:
 template <class T>
 void visits(const SgdPlan<T>& plan, std::uint64_t epoch, std::int32_t* users,
             std::int64_t* entries) {
-    const Strata strata(plan.bands(), plan.seed(), epoch);
-    for (std::int64_t chunk = 0; chunk < plan.bands() * plan.bands(); ++chunk) {
-        const std::int64_t user_band = chunk % plan.bands();
-        const SgdBlock<T> block =
-            plan.walked(user_band, strata.item_band(chunk / plan.bands(), user_band), epoch);
+    const Strata strata(plan.bands(), plan.turns(), plan.seed(), epoch);
+    for (std::int64_t chunk = 0; chunk < plan.blocks(); ++chunk) {
+        const Strata::Place place = strata[chunk];
+        const SgdBlock<T> block = plan.walked(place.user_band, place.item_band, epoch);
         for (std::int64_t i = 0; i < block.n_runs; ++i) {
             const std::int64_t run = (block.first_run + i) % block.n_runs;
             const std::int64_t begin = block.start[run], n = block.start[run + 1] - begin;

@@ -9,19 +9,31 @@ namespace matfac {
 
 namespace {
 
-constexpr std::int64_t kMaxBands = 256;  // item_band_ is one byte
-constexpr double kMostEntries = 500e3;  // of a block: so much work passes before Ctrl-C is seen
+constexpr std::int64_t kMaxBands = 256;   // item_band_ is one byte
+constexpr std::int64_t kLeastBands = 16;  // or half of them, where users have
+constexpr std::int64_t kShortUser = 32;   // fewer entries than this: more would part them all
+constexpr double kMostEntries = 500e3;    // of a block: so much work passes before Ctrl-C is seen
+constexpr std::int64_t kLeastEntries = 200;  // of a block, where users take turns
 constexpr std::int64_t kLook = 1 << 16;  // entries dealt out between looks at the clock
 
 // Bands by the cache, but no fewer than give many threads work, nor so many that blocks are tiny.
-std::int64_t choose_bands(std::int64_t n_items, std::int64_t nnz, std::int64_t row_bytes,
-                          std::int64_t band_bytes) {
+std::int64_t choose_bands(std::int64_t n_users, std::int64_t n_items, std::int64_t nnz,
+                          std::int64_t row_bytes, std::int64_t band_bytes) {
     const std::int64_t by_cache = (n_items * row_bytes + band_bytes - 1) / band_bytes;
     const auto by_work = static_cast<std::int64_t>(std::sqrt(static_cast<double>(nnz) / 1000.0));
     const auto by_patience =
         static_cast<std::int64_t>(std::sqrt(static_cast<double>(nnz) / kMostEntries)) + 1;
-    const std::int64_t wanted = std::max({by_cache, by_patience, std::int64_t{16}});
+    const std::int64_t least = nnz < kShortUser * n_users ? kLeastBands / 2 : kLeastBands;
+    const std::int64_t wanted = std::max({by_cache, by_patience, least});
     return std::clamp<std::int64_t>(std::min(wanted, by_work), 1, kMaxBands);
+}
+
+// As many as the users' rows ask for, but blocks are not tiny.
+std::int64_t choose_turns(std::int64_t n_users, std::int64_t nnz, std::int64_t row_bytes,
+                          std::int64_t bands) {
+    const std::int64_t by_cache = (n_users * row_bytes + kTurnBytes - 1) / kTurnBytes;
+    return std::clamp<std::int64_t>(nnz / (kLeastEntries * bands * bands), 1,
+                                    std::max<std::int64_t>(by_cache, 1));
 }
 
 // Shuffled ids, cut where the running sum of their lengths passes each band's share.
@@ -54,15 +66,17 @@ SgdPlan<T>::SgdPlan(const CsrView<T>& ratings, std::int64_t factor_stride, std::
     : n_users_(ratings.n_rows),
       n_items_(ratings.n_cols),
       nnz_(ratings.nnz()),
-      bands_(choose_bands(ratings.n_cols, ratings.nnz(),
+      bands_(choose_bands(ratings.n_rows, ratings.n_cols, ratings.nnz(),
                           factor_stride * static_cast<std::int64_t>(sizeof(T)), band_bytes)),
+      turns_(choose_turns(ratings.n_rows, ratings.nnz(),
+                          factor_stride * static_cast<std::int64_t>(sizeof(T)), bands_)),
       seed_(seed) {
     deal(ratings, equal_items, control);
     if (control.stop) return;
-    const std::int64_t blocks = bands_ * bands_;
+    const std::int64_t blocks = this->blocks();
     block_runs_.assign(static_cast<std::size_t>(blocks + 1), 0);
     block_begin_.assign(static_cast<std::size_t>(blocks + 1), 0);
-    for_chunks(n_threads, bands_, control,
+    for_chunks(n_threads, turns_ * bands_, control,
                [&](std::int64_t band, int thread) { count(ratings, band, control, thread); });
     if (control.stop) return;
     for (std::int64_t b = 0; b < blocks; ++b) {
@@ -80,14 +94,14 @@ SgdPlan<T>::SgdPlan(const CsrView<T>& ratings, std::int64_t factor_stride, std::
     if (value_.data() != nullptr) touch_pages(value_.data(), nnz_, n_threads, control);
     if (weight_.data() != nullptr) touch_pages(weight_.data(), nnz_, n_threads, control);
     run_start_[block_runs_[blocks]] = nnz_;
-    for_chunks(n_threads, bands_, control,
+    for_chunks(n_threads, turns_ * bands_, control,
                [&](std::int64_t band, int thread) { fill(ratings, band, control, thread); });
 }
 
 template <class T>
 void SgdPlan<T>::deal(const CsrView<T>& ratings, bool equal_items, Control& control) {
     users_ = shuffled(
-        n_users_, keyed(seed_, 1), nnz_, bands_,
+        n_users_, keyed(seed_, 1), nnz_, turns_ * bands_,
         [&](std::int64_t u) { return ratings.length(u); }, user_bands_);
     std::vector<std::int64_t> counts(static_cast<std::size_t>(n_items_), equal_items ? 1 : 0);
     std::vector<std::int64_t> bounds;
@@ -184,15 +198,18 @@ SgdBlock<T> SgdPlan<T>::walked(std::int64_t user_band, std::int64_t item_band,
     return result;
 }
 
-Strata::Strata(std::int64_t bands, std::uint64_t seed, std::uint64_t epoch)
+Strata::Strata(std::int64_t bands, std::int64_t turns, std::uint64_t seed, std::uint64_t epoch)
     : bands_(bands),
       items_(static_cast<std::size_t>(bands)),
-      shift_(static_cast<std::size_t>(bands)) {
+      shift_(static_cast<std::size_t>(bands)),
+      turns_(static_cast<std::size_t>(turns)) {
     std::iota(items_.begin(), items_.end(), std::int64_t{0});
     std::iota(shift_.begin(), shift_.end(), std::int64_t{0});
     Stream stream(keyed(seed, 3, epoch));
     shuffle(items_.data(), bands, stream);
     shuffle(shift_.data(), bands, stream);
+    std::iota(turns_.begin(), turns_.end(), std::int64_t{0});
+    shuffle(turns_.data(), turns, stream);
 }
 
 template class SgdPlan<float>;

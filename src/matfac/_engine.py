@@ -127,8 +127,11 @@ def parts_of(table: Floats) -> Iterator[slice]:
         yield slice(start, start + step)
 
 
-def copy_table(to: Floats, table: Floats) -> None:
+def copy_table(to: Floats, table: Floats, n_threads: int = 1) -> None:
     """Copy a table over another, which Ctrl-C may leave half done."""
+    if to.flags.c_contiguous and table.flags.c_contiguous and to.dtype == table.dtype:
+        _core.copy_array(to, table, n_threads)
+        return
     for rows in parts_of(table):
         to[rows] = table[rows]
 

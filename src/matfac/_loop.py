@@ -30,6 +30,7 @@ class Solver(Protocol):
     """What the loop drives: tables changed in place, one epoch at a time."""
 
     tables: dict[str, Floats]  # all that an epoch changes
+    n_threads: int
     limit: float  # an objective above it is a divergence
     step_factor: float  # its steps are multiplied with it; 0: there are none to shrink
 
@@ -99,15 +100,16 @@ class Outcome:
 class _Snapshot:
     """A copy of the tables to go back to, and the epoch it is of."""
 
-    def __init__(self, tables: dict[str, Floats]) -> None:
+    def __init__(self, tables: dict[str, Floats], n_threads: int) -> None:
         self._live = tables
+        self._n_threads = n_threads
         self._copy = {name: np.empty_like(table) for name, table in tables.items()}
         self.take(0)
 
     def take(self, n_iter: int, source: dict[str, Floats] | None = None) -> None:
         self.n_iter = 0  # until the end: Ctrl-C may fall in between, and the copy is not whole
         for name, table in (source or self._live).items():
-            copy_table(self._copy[name], table)
+            copy_table(self._copy[name], table, self._n_threads)
         self.n_iter = n_iter
 
     def tables(self) -> dict[str, Floats]:
@@ -115,7 +117,7 @@ class _Snapshot:
 
     def restore(self) -> None:
         for name, table in self._live.items():
-            copy_table(table, self._copy[name])
+            copy_table(table, self._copy[name], self._n_threads)
 
     def hand_over(self) -> None:
         """Restore at once: the copy becomes the tables. The last thing to do with it."""
@@ -180,7 +182,7 @@ class _Run:
             if self._best is not None:
                 self._best.resume(schedule.resumed)
             before = self.history[-1]["seconds"]
-        self._last_whole = _Snapshot(solver.tables)
+        self._last_whole = _Snapshot(solver.tables, solver.n_threads)
         self._last_whole.n_iter = len(self.history)
         self._start = time.perf_counter() - before
         show = sys.stderr.isatty() if schedule.verbose is None else schedule.verbose
@@ -263,7 +265,7 @@ class _Best:
         self._key = f"validation_{schedule.validation.name}"
         self._sign = 1.0 if schedule.validation.higher_is_better else -1.0
         self._patience = schedule.patience
-        self._snapshot = _Snapshot(solver.tables)
+        self._snapshot = _Snapshot(solver.tables, solver.n_threads)
         self._value = -math.inf
 
     def look(self, history: list[Record]) -> None:

@@ -12,6 +12,7 @@ INDEX, POINTER, DOUBLE = 4, 8, 8  # bytes of the core's column indices, its row 
 SGD_BAND = 512 << 10  # bytes of item factors in an SGD block; see sgd_plan.cpp
 PAIRWISE_BAND = 1 << 20  # see pairwise.cpp
 SGD_LEAST_BANDS, SGD_MOST_BANDS = 16, 256
+SGD_SHORT_USER = 32  # half as many where users have fewer entries
 SGD_MOST_ENTRIES = 500e3  # of a block
 CG_TILE, CACHED, BATCH_SHARE = 512 << 10, 32 << 20, 24  # see kernels.hpp, row_schedule.hpp
 
@@ -98,7 +99,8 @@ def plan_bytes(
 ) -> int:
     """Return the bytes of SGD's blocks: the entries, and where each user's run begins."""
     by_cache = -(-table_bytes(n_items, k, itemsize) // band)
-    bands = max(by_cache, SGD_LEAST_BANDS, int((nnz / SGD_MOST_ENTRIES) ** 0.5) + 1)
+    least = SGD_LEAST_BANDS // (2 if nnz < SGD_SHORT_USER * n_users else 1)
+    bands = max(by_cache, least, int((nnz / SGD_MOST_ENTRIES) ** 0.5) + 1)
     bands = int(np.clip(min(bands, int((nnz / 1000) ** 0.5)), 1, SGD_MOST_BANDS))
     per_user = nnz / max(n_users, 1)
     runs = n_users * bands * (1 - (1 - 1 / bands) ** per_user) if bands > 1 else n_users

@@ -156,7 +156,7 @@ class PairwiseSolver:
 
     def _penalty(self) -> float:
         return sum(
-            _core.ridge_value(self.tables[side], self.k, bias, ridge)
+            _core.ridge_value(self.tables[side], self.k, bias, ridge, self.n_threads)
             for side, bias, ridge in zip(
                 ("users", "items"), self.biases(), self._ridges, strict=True
             )

@@ -194,16 +194,16 @@ void test_bands(const std::string& name) {
 }
 
 template <class T>
-void test_sgd(const std::string& name, std::int64_t k) {
-    const Ratings<T> r(300, 200);
+void test_sgd(const std::string& name, std::int64_t k, const Ratings<T>& r) {
     std::vector<T> first;
     for (const bool deterministic : {true, false})
         for (const int threads : {1, 3}) {
             Control control;
             const SgdPlan<T> plan(r.view(), padded(k), 5, threads, control);
-            Table<T> users(300, k, 1), items(200, k, 2);
-            std::vector<SgdRow<T>> user_rows(300, {T(0), T(100), T(0.01), T(0)});
-            std::vector<SgdRow<T>> item_rows(200, {T(0), T(100), T(0.01), T(0)});
+            Table<T> users(r.m, k, 1), items(r.n, k, 2);
+            const SgdRow<T> start{T(0), T(100), T(0.01), T(0)};
+            std::vector<SgdRow<T>> user_rows(static_cast<std::size_t>(r.m), start);
+            std::vector<SgdRow<T>> item_rows(static_cast<std::size_t>(r.n), start);
             SgdModel<T> model;
             model.users = users.view;
             model.items = items.view;
@@ -317,9 +317,10 @@ template <class T>
 void test_all(const std::string& name) {
     for (const std::int64_t k : {1, 15, 16, 33, 130}) {
         test_half_sweep<T>(name, k);
-        test_sgd<T>(name, k);
+        test_sgd<T>(name, k, Ratings<T>(300, 200));
         test_top_k<T>(name, k);
     }
+    test_sgd<T>(name, 33, Ratings<T>(20'000, 30));  // users take turns
     test_transpose<T>(name);
     test_bands<T>(name);
 }

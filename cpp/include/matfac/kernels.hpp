@@ -176,6 +176,8 @@ struct KernelTable {
     // out += sum_j a_j table[index_j]
     void (*row_combine)(TableView<const T>, const std::int32_t* index, const T* a, std::int64_t n,
                         T* out);
+    // sum over rows [begin, end) of weight_r |row_r|^2, each row's square in T
+    double (*squares)(TableView<const T>, const T* weight, std::int64_t begin, std::int64_t end);
     // s_j = table[index_j] . x
     void (*row_dots)(TableView<const T>, const std::int32_t* index, std::int64_t n, const T* x,
                      T* s);

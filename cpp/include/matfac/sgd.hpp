@@ -11,10 +11,12 @@
 namespace matfac {
 
 constexpr std::int64_t kBandBytes = 512 << 10;
+constexpr std::int64_t kTurnBytes = 2 << 20;
 
-// The ratings sorted into bands x bands blocks: users and items are dealt at random into bands of
-// about equal weight, small enough that the item rows of one band stay in the L2 cache. Two blocks
-// that share neither band touch no common row. The plan depends on the data and the seed alone.
+// The ratings sorted into blocks: users and items are dealt at random into bands of about equal
+// weight, items so that the rows of one band stay in the L2 cache, users into as many bands a turn,
+// and as many turns as it takes for the rows of one to stay in the caches. Two blocks that share
+// neither band touch no common row. The plan depends on the data and the seed alone.
 template <class T>
 class SgdPlan {
 public:
@@ -24,7 +26,9 @@ public:
             int n_threads, Control& control, std::int64_t band_bytes = kBandBytes,
             bool equal_items = false);
 
-    std::int64_t bands() const { return bands_; }
+    std::int64_t bands() const { return bands_; }  // of items, and of users in each turn
+    std::int64_t turns() const { return turns_; }
+    std::int64_t blocks() const { return turns_ * bands_ * bands_; }
     std::uint64_t seed() const { return seed_; }
     std::int64_t n_users() const { return n_users_; }
     std::int64_t n_items() const { return n_items_; }
@@ -39,7 +43,7 @@ private:
     void count(const CsrView<T>& ratings, std::int64_t user_band, Control& control, int thread);
     void fill(const CsrView<T>& ratings, std::int64_t user_band, Control& control, int thread);
 
-    std::int64_t n_users_, n_items_, nnz_, bands_;
+    std::int64_t n_users_, n_items_, nnz_, bands_, turns_;
     std::uint64_t seed_;
     std::vector<std::int32_t> users_;        // in the order dealt
     std::vector<std::int64_t> user_bands_;   // bounds within users_
@@ -52,17 +56,26 @@ private:
     Buffer<T> value_, weight_;
 };
 
-// The order of an epoch's blocks: in each stratum every user band meets a different item band.
+// The order of an epoch's blocks: turn by turn, in strata, in each of which every user band of the
+// turn meets a different item band.
 class Strata {
 public:
-    Strata(std::int64_t bands, std::uint64_t seed, std::uint64_t epoch);
-    std::int64_t item_band(std::int64_t stratum, std::int64_t user_band) const {
-        return items_[(user_band + shift_[stratum]) % bands_];
+    struct Place {
+        std::int64_t user_band, item_band;
+        std::int64_t user_before, item_before;  // blocks of these bands that come before
+    };
+
+    Strata(std::int64_t bands, std::int64_t turns, std::uint64_t seed, std::uint64_t epoch);
+    // Of the n-th block.
+    Place operator[](std::int64_t n) const {
+        const std::int64_t stratum = n / bands_ % bands_, turn = n / bands_ / bands_;
+        return {turns_[turn] * bands_ + n % bands_, items_[(n + shift_[stratum]) % bands_], stratum,
+                turn * bands_ + stratum};
     }
 
 private:
     std::int64_t bands_;
-    std::vector<std::int64_t> items_, shift_;
+    std::vector<std::int64_t> items_, shift_, turns_;
 };
 
 struct EpochResult {

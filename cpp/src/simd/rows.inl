@@ -288,6 +288,16 @@ void row_combine(TableView<const T> table, const std::int32_t* index, const T* a
 }
 
 template <class T>
+double squares(TableView<const T> table, const T* weight, std::int64_t begin, std::int64_t end) {
+    double total = 0;
+    for (std::int64_t r = begin; r < end; ++r) {
+        const T* row = table.row(r);
+        total += static_cast<double>(weight[r]) * static_cast<double>(dot(row, row, table.stride));
+    }
+    return total;
+}
+
+template <class T>
 void row_dots(TableView<const T> table, const std::int32_t* index, std::int64_t n, const T* x,
               T* s) {
     constexpr int G = kGroup<T>;

@@ -70,7 +70,7 @@ private:
     std::int64_t k_;
 };
 
-constexpr std::int64_t kUsersAhead = 4;  // runs between a prefetch and its use
+constexpr std::int64_t kUsersAhead = 8;  // runs between a prefetch and its use
 
 // Where this epoch's walk over a run starts.
 template <class T>
@@ -85,9 +85,8 @@ template <class T, int NV, bool CLIP = false>
 double hogwild_block(const SgdBlock<T>& block, const SgdModel<T>& model) {
     const std::int64_t k = model.users.stride;
     double loss = 0;
-    for (std::int64_t visited = 0; visited < block.n_runs; ++visited) {
-        const std::int64_t run = (block.first_run + visited) % block.n_runs;
-        const std::int64_t far = run + kUsersAhead, next = far < block.n_runs ? far : far % block.n_runs;
+    std::int64_t next = (block.first_run + kUsersAhead) % block.n_runs;
+    for (std::int64_t visited = 0, run = block.first_run; visited < block.n_runs; ++visited) {
         const std::int64_t begin = block.start[run], n = block.start[run + 1] - begin;
         SgdRow<T>* user = model.user_rows + block.user[run];
         SgdRow<T> u = *user;
@@ -101,7 +100,7 @@ double hogwild_block(const SgdBlock<T>& block, const SgdModel<T>& model) {
             const T value = block.value[e] - model.mean;
             const T w = block.weight != nullptr ? block.weight[e] : T(1);
             if (++e == begin + n) e = begin;
-            prefetch_row<T>(model.items.row(block.item[e]), k);
+            if (j + 1 < n) prefetch_row<T>(model.items.row(block.item[e]), k);
             T* y = model.items.row(item);
             SgdRow<T> i = model.item_rows[item];
             // Rates from the sums before this rating, so that they are ready before its error is.
@@ -124,6 +123,8 @@ double hogwild_block(const SgdBlock<T>& block, const SgdModel<T>& model) {
         }
         x.save();
         *user = u;
+        if (++run == block.n_runs) run = 0;
+        if (++next == block.n_runs) next = 0;
     }
     return loss;
 }
