@@ -25,7 +25,8 @@ SGD, PAIRWISE, CHOLESKY = (f"cpp/src/simd/{name}.inl" for name in ("sgd", "pairw
 ALS, GRAM, EVALUATE = (f"cpp/src/{name}.cpp" for name in ("als", "gram", "evaluate"))
 TERMS, PAIRS, STARTS = "cpp/src/row_terms.hpp", "cpp/src/pair_table.cpp", "cpp/src/random_table.cpp"
 NEGATIVES, BANDS = "cpp/include/matfac/negatives.hpp", "cpp/src/banded_cg.hpp"
-SWEEP = "cpp/src/row_sweep.hpp"
+SWEEP, STRATA = "cpp/src/row_sweep.hpp", "cpp/include/matfac/sgd.hpp"
+GEMM = "cpp/src/simd/gemm.inl"
 
 SOLVERS = (
     Mutant(
@@ -43,7 +44,8 @@ SOLVERS = (
     Mutant(
         "exact: right side", ROWS, "++j) right[j] = «moments[j]»;", "moments[j] / 2", "half_sweep"
     ),
-    Mutant("exact: weights", ROWS, "roots[i] = «root(cs[i])»;", "cs[i]", "half_sweep"),
+    Mutant("exact: weights", ROWS, "roots[i] = «root(p.c[t + i])»;", "p.c[t + i]", "half_sweep"),
+    Mutant("exact: halves", GEMM, "half[i] += «(ai - Half<T>{}) * bh»;", "Half<T>{}", "half_sweep"),
     Mutant("exact: bias", ROWS, "right[j] -= «b * x[j]»;", "T(0)", "half_sweep"),
     Mutant(
         "exact: pivots",
@@ -155,6 +157,8 @@ SOLVERS = (
     Mutant(
         "sgd: decay", SGD, "const T keep_y = «positive(1 - rate_i * w * i.decay)»;", "T(1)", "sgd"
     ),
+    Mutant("sgd: turns", STRATA, "{«turns_[turn]» * bands_ + n % bands_,", "turn", "sgd"),
+    Mutant("sgd: strata", STRATA, "items_[«(n + shift_[stratum]) % bands_»]", "n % bands_", "sgd"),
     Mutant("sgd: biases", SGD, "(«g - w * i.decay * i.bias»);", "g", "sgd"),
     Mutant("sgd: step size", SGD, "i.gradient_sum += «g * g»;", "g", "sgd"),
     Mutant("sgd: bound", SGD, "return «v < V<T>{} ? V<T>{} : v»;", "v", "sgd"),

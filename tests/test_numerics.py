@@ -349,8 +349,8 @@ def test_a_later_divergence_returns_to_the_last_good_epoch() -> None:
         """Halves its table each epoch; the third epoch overflows until its steps are small."""
 
         limit = 100.0
+        n_threads = 1
         step_factor = 1.0
-        needs_finish = False
 
         def __init__(self) -> None:
             self.tables = {"x": np.array([64.0])}

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -77,19 +78,25 @@ py::array random_table(std::int64_t n_rows, std::int64_t k, double deviation, st
     return table;
 }
 
-void copy_array(py::array to, const py::array& array, int n_threads) {
+template <class T>
+void copy_array(Array<T> to, const Array<T>& array, int n_threads) {
     checked_threads(n_threads);
-    if ((to.flags() & array.flags() & py::array::c_style) == 0)
-        refuse("array", "and `to` must be C-contiguous");
-    if (to.nbytes() != array.nbytes()) refuse("to", "must be as large as array");
-    void* const data = to.mutable_data();
-    const void* const from = array.data();
+    if (to.ndim() != array.ndim() || !std::equal(to.shape(), to.shape() + to.ndim(), array.shape()))
+        refuse("to", "must have the shape of array");
+    char* const data = reinterpret_cast<char*>(to.mutable_data());
+    const char* const from = reinterpret_cast<const char*>(array.data());
     const auto bytes = static_cast<std::size_t>(array.nbytes());
     Interruptible call;
     call.run([&](Control& control) {
         copy_bytes(data, from, bytes, n_threads, control);
         return 0;
     });
+}
+
+template <class T>
+void bind_copy(py::module_& m) {
+    m.def("copy_array", &copy_array<T>, py::arg("to").noconvert(), py::arg("array").noconvert(),
+          py::arg("n_threads"), "Copies an array over another of its shape.");
 }
 
 }  // namespace
@@ -135,8 +142,8 @@ void bind_config(py::module_& m) {
     }, py::arg("n_rows"), py::arg("k"), py::arg("dtype"), py::arg("std"), py::arg("seed"),
           py::arg("nonnegative"), py::arg("n_threads"),
           "Such a table of random factors, the same for any thread count.");
-    m.def("copy_array", &copy_array, py::arg("to").noconvert(), py::arg("array").noconvert(),
-          py::arg("n_threads"), "Copies an array over another of its size; both C-contiguous.");
+    bind_copy<float>(m);
+    bind_copy<double>(m);
     m.attr("LANES") = kLanes;
 }
 

@@ -101,6 +101,8 @@ def calls(dtype: Any) -> dict[str, tuple[Callable[..., Any], Arguments]]:
         "random_table": (_core.random_table, {
             "n_rows": 3, "k": K, "dtype": "float32", "std": 0.1, "seed": 0, "nonnegative": False,
             **threads}),
+        "copy_array": (_core.copy_array, {"to": table(M, dtype), "array": table(M, dtype),
+                                          **threads}),
     }  # fmt: skip
 
 

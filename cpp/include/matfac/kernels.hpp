@@ -2,6 +2,7 @@
 // Every entry is a block of work (a row problem, a block of ratings), never a single dot product.
 #pragma once
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 
 #include "matfac/negatives.hpp"
@@ -125,6 +126,9 @@ constexpr std::int64_t pairwise_reals(std::int64_t negatives, std::int64_t strid
 constexpr std::int64_t pairwise_indices(std::int64_t negatives) {
     return 2 * padded(negatives + 1);
 }
+
+// For a copy that is not read again soon: the caches keep what is in use.
+void copy_past_caches(char* to, const char* from, std::size_t bytes);
 
 template <class T>
 struct KernelTable {

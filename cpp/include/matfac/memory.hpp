@@ -9,7 +9,8 @@ void* allocate_table(std::size_t bytes);  // zero-filled, 64-byte aligned; throw
 void free_table(void* pointer, std::size_t bytes) noexcept;  // of as many bytes, or null
 
 class Control;
-void copy_bytes(void* to, const void* from, std::size_t bytes, int n_threads, Control& control);
+// By parts, which all threads share.
+void copy_bytes(char* to, const char* from, std::size_t bytes, int n_threads, Control& control);
 
 // Owner of one such allocation of `size` elements of a trivial type.
 template <class T>

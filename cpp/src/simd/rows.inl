@@ -175,48 +175,59 @@ MF_INLINE void by_width(std::int64_t stride, F f) {
     }
 }
 
+// COUNT vectors of columns, from `column` on, of n entries' rows from entry t on: `tile` gets
+// sqrt(c) y, and gy and cy grow by g y and c y.
+template <class T, bool BIAS, int COUNT>
+MF_INLINE void weigh(const RowProblem<T>& p, const Gathered<T>& rows, std::int64_t t, std::int64_t n,
+                     std::int64_t column, const T* roots, T* gy, T* cy, T* tile) {
+    const std::int64_t k = p.table.stride, ld = kTileRow(k);
+    V<T> sum_g[COUNT], sum_c[COUNT];
+#pragma GCC unroll 4
+    for (int v = 0; v < COUNT; ++v) {
+        sum_g[v] = load(gy + column + v * W<T>);
+        sum_c[v] = load(cy + column + v * W<T>);
+    }
+    for (std::int64_t i = 0; i < n; ++i) {
+        if (column == 0 && i % kGroup<T> == 0) rows.ahead(t + i, k);
+        const T* y = rows.row(t + i) + column;
+        const V<T> g = splat<T>(p.g[t + i]), c = splat<T>(p.c[t + i]), w = splat<T>(roots[i]);
+#pragma GCC unroll 4
+        for (int v = 0; v < COUNT; ++v) {
+            const V<T> yv = load(y + v * W<T>);
+            store<T>(tile + i * ld + column + v * W<T>, w * yv);
+            sum_g[v] += g * yv;
+            if constexpr (BIAS) sum_c[v] += c * yv;
+        }
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < COUNT; ++v) {
+        store<T>(gy + column + v * W<T>, sum_g[v]);
+        if constexpr (BIAS) store<T>(cy + column + v * W<T>, sum_c[v]);
+    }
+}
+
 // moments: [0, k) sum g y, [k, 2k) sum c y, [2k] sum g, [2k + 1] sum c; [2k + 16, 4k + 16) work.
 template <class T, bool BIAS>
 MF_INLINE void row_gram_of(const RowProblem<T>& p, T* gram, T* moments, T* scratch) {
     constexpr int G = kGroup<T>;
-    const std::int64_t k = p.table.stride, ld = kTileRow(k);
-    T *gy = moments, *cy = moments + k;
+    const std::int64_t k = p.table.stride;
+    T *gy = moments, *cy = moments + k, roots[kTile];
     Group<T> total_g{}, total_c{};
     const Gathered<T> rows{p.table, p.index, p.n};
     rows.start(k);
     for (std::int64_t t = 0; t < p.n; t += kTile) {
         const std::int64_t n = p.n - t < kTile ? p.n - t : kTile;
-        for (std::int64_t i0 = 0; i0 < n; i0 += G) {
-            const T* y[G];
-            V<T> g[G], c[G], w[G];
-            rows.ahead(t + i0, k);
-            // Spare rows of the last group stand in with zeros; they are stored, not multiplied.
-            const Group<T> gs = load_group(p.g + t + i0), cs = load_group(p.c + t + i0);
-            total_g += gs;
-            total_c += cs;
-            Group<T> roots;
-            for (int i = 0; i < G; ++i) roots[i] = root(cs[i]);
-            for (int i = 0; i < G; ++i) {
-                y[i] = rows.row(i0 + i < n ? t + i0 + i : t);
-                g[i] = splat<T>(gs[i]);
-                c[i] = splat<T>(cs[i]);
-                w[i] = splat<T>(roots[i]);
-            }
-            for (std::int64_t j = 0; j < k; j += W<T>) {
-                V<T> sum_g = load(gy + j), sum_c{};
-#pragma GCC unroll 8
-                for (int i = 0; i < G; ++i) {
-                    const V<T> yj = load(y[i] + j);
-                    sum_g += g[i] * yj;
-                    if constexpr (BIAS) sum_c += c[i] * yj;
-                    store<T>(scratch + (i0 + i) * ld + j, w[i] * yj);
-                }
-                store<T>(gy + j, sum_g);
-                if constexpr (BIAS) store<T>(cy + j, load(cy + j) + sum_c);
-            }
+        for (std::int64_t i = 0; i < n; ++i) roots[i] = root(p.c[t + i]);
+        for (std::int64_t i = 0; i < n; i += G) {
+            total_g += load_group(p.g + t + i);
+            total_c += load_group(p.c + t + i);
         }
+        std::int64_t j = 0;
+        for (; j + 4 * W<T> <= k; j += 4 * W<T>)
+            weigh<T, BIAS, 4>(p, rows, t, n, j, roots, gy, cy, scratch);
+        for (; j < k; j += W<T>) weigh<T, BIAS, 1>(p, rows, t, n, j, roots, gy, cy, scratch);
         Coming<T> coming(p, t + n, syrk_pauses<T>(k));
-        syrk_upper(gram, scratch, ld, k, n, coming);
+        syrk_upper(gram, scratch, kTileRow(k), k, n, coming);
     }
     moments[2 * k] += sum_group<T>(total_g);
     moments[2 * k + 1] += sum_group<T>(total_c);

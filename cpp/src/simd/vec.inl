@@ -24,6 +24,18 @@ template <class T>
 MF_INLINE void store(T* p, V<T> v) {
     *reinterpret_cast<V<T>*>(p) = v;
 }
+// The half of a register.
+template <class T>
+struct HalfOf {
+    typedef T type __attribute__((vector_size(kBytes / 2), aligned(sizeof(T)), may_alias));
+};
+template <class T>
+using Half = typename HalfOf<T>::type;
+template <class T>
+MF_INLINE Half<T> load_half(const T* p) {
+    return *reinterpret_cast<const Half<T>*>(p);
+}
+
 template <class T>
 MF_INLINE V<T> splat(T x) {
     return x - V<T>{};  // GCC's broadcast: x - 0 is x for every x
