@@ -128,9 +128,9 @@ SOLVERS = (
     ),
     Mutant(
         "objective: ridge",
-        EVALUATE,
-        "sum += «static_cast<double>(ridge[i]) * norm»;",
-        "norm",
+        ROWS,
+        "total += «static_cast<double>(weight[r])» * static_cast<double>(dot(",
+        "1.0",
         "half_sweep reference descent estimators",
     ),
     Mutant(
