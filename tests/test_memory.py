@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from matfac import ExplicitMF, ImplicitMF, RankingMF, _core
+from matfac import ExplicitMF, ImplicitMF, RankingMF
 
 FIT = """
 import sys
@@ -108,22 +107,3 @@ def test_sizes_are_checked(sizes: tuple[int, int, int], error: str) -> None:
 def test_sizes_of_features_are_checked(model: Any, features: Any, error: str) -> None:
     with pytest.raises((TypeError, ValueError), match=error):
         model.estimate_memory(5, 5, 5, user_features=features)
-
-
-@pytest.mark.parametrize("n_threads", [1, 3])
-@pytest.mark.parametrize("offset", [0, 1, 5])
-@pytest.mark.parametrize("size", [0, 1, 7, 70_000])
-def test_arrays_are_copied_whole_and_no_farther(
-    size: int, offset: int, n_threads: int, dtype: str
-) -> None:
-    rng = np.random.default_rng(0)
-    array = rng.random((size, 3)).astype(dtype)
-    store = np.zeros(offset + array.size + 9, dtype)
-    _core.copy_array(
-        store[offset : offset + array.size].reshape(array.shape), array, n_threads=n_threads
-    )
-    np.testing.assert_array_equal(store[offset : offset + array.size], array.ravel())
-    assert not store[:offset].any()
-    assert not store[offset + array.size :].any()
-    with pytest.raises(ValueError, match="to must have the shape of array"):
-        _core.copy_array(store, array, n_threads=n_threads)

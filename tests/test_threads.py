@@ -1,4 +1,5 @@
-"""Fits beside one another and beside others' threads; crowd.py measures what that costs."""
+"""Fits beside one another and beside others' threads (crowd.py measures what that costs), and what
+all threads do together outside the solvers."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from conftest import random_ratings
-from matfac import ExplicitMF, ImplicitMF
+from matfac import ExplicitMF, ImplicitMF, _core
 
 RATINGS = random_ratings(120, 90, 0.25, seed=1)
 CLICKS = random_ratings(120, 90, 0.2, seed=2, implicit=True)
@@ -113,3 +114,22 @@ def test_fits_beside_scikit_learns_openmp() -> None:
         thread.join()
     for found in centres:
         np.testing.assert_array_equal(found, centres[0])
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize("offset", [0, 1, 5])
+@pytest.mark.parametrize("size", [0, 1, 7, 70_000])
+def test_arrays_are_copied_whole_and_no_farther(
+    size: int, offset: int, n_threads: int, dtype: str
+) -> None:
+    rng = np.random.default_rng(0)
+    array = rng.random((size, 3)).astype(dtype)
+    store = np.zeros(offset + array.size + 9, dtype)
+    _core.copy_array(
+        store[offset : offset + array.size].reshape(array.shape), array, n_threads=n_threads
+    )
+    np.testing.assert_array_equal(store[offset : offset + array.size], array.ravel())
+    assert not store[:offset].any()
+    assert not store[offset + array.size :].any()
+    with pytest.raises(ValueError, match="to must have the shape of array"):
+        _core.copy_array(store, array, n_threads=n_threads)
