@@ -117,6 +117,7 @@ def main() -> int:
     numbered = list(enumerate(MUTANTS, 1))
     with tempfile.TemporaryDirectory() as folder:
         tree = args.tree or Path(folder)
+        tree.mkdir(parents=True, exist_ok=True)
         for name in COPIED:
             if (ROOT / name).is_dir():
                 shutil.copytree(ROOT / name, tree / name, dirs_exist_ok=True)
