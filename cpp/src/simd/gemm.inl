@@ -38,36 +38,36 @@ __attribute__((noinline)) void gemm_tile(T* c, std::int64_t ldc, const T* a, std
 }
 
 // Of the upper triangle the ROWS rows that end with the diagonal's vector of columns, whose lower half
-// they leave out, and COLS - 1 vectors more. With 512 bits half a vector is half the work on processors
-// that take two turns for one, and no more on others.
-template <class T, int ROWS, int COLS>
+// they leave out, and with MORE the vector after it. With 512 bits half a vector is half the work on
+// processors that take two turns for one, and no more on others.
+template <class T, int ROWS, bool MORE>
 __attribute__((noinline)) void half_tile(T* c, std::int64_t ldc, const T* a, std::int64_t a_col, const T* b,
                                          std::int64_t ldb, std::int64_t depth) {
-    constexpr int FULL = COLS - 1, R = COLS > 1 ? ROWS : 1;
+    constexpr int H = W<T> / 2;
     Half<T> half[ROWS];
-    V<T> acc[R][COLS];
-    b += W<T> / 2;
-    c += W<T> / 2;
+    V<T> more[ROWS];
+    b += H;
+    c += H;
 #pragma GCC unroll 8
     for (int i = 0; i < ROWS; ++i) {
         half[i] = load_half(c + i * ldc);
-        if constexpr (FULL > 0) acc[i][0] = load(c + i * ldc + W<T> / 2);
+        if constexpr (MORE) more[i] = load(c + i * ldc + H);
     }
     for (std::int64_t k = 0; k < depth; ++k) {
         const Half<T> bh = load_half(b + k * ldb);
-        V<T> bk{};
-        if constexpr (FULL > 0) bk = load(b + k * ldb + W<T> / 2);
+        V<T> bm{};
+        if constexpr (MORE) bm = load(b + k * ldb + H);
 #pragma GCC unroll 8
         for (int i = 0; i < ROWS; ++i) {
             const T ai = a[i + k * a_col];
             half[i] += (ai - Half<T>{}) * bh;
-            if constexpr (FULL > 0) acc[i][0] += splat<T>(ai) * bk;
+            if constexpr (MORE) more[i] += splat<T>(ai) * bm;
         }
     }
 #pragma GCC unroll 8
     for (int i = 0; i < ROWS; ++i) {
-        *reinterpret_cast<Half<T>*>(c + i * ldc) = half[i];
-        if constexpr (FULL > 0) store<T>(c + i * ldc + W<T> / 2, acc[i][0]);
+        store_half(c + i * ldc, half[i]);
+        if constexpr (MORE) store<T>(c + i * ldc + H, more[i]);
     }
 }
 
@@ -126,8 +126,8 @@ MF_INLINE void syrk_upper(T* c, const T* tile, std::int64_t ld, std::int64_t n, 
         if constexpr (kUnder<T> > 0) {
             const std::int64_t i = last - kUnder<T>, below = i + W<T>;
             between();
-            half_tile<T, kUnder<T>, 2>(c + i * n + j, n, tile + i, ld, tile + j, ld, depth);
-            half_tile<T, kUnder<T>, 1>(c + below * n + last, n, tile + below, ld, tile + last, ld, depth);
+            half_tile<T, kUnder<T>, true>(c + i * n + j, n, tile + i, ld, tile + j, ld, depth);
+            half_tile<T, kUnder<T>, false>(c + below * n + last, n, tile + below, ld, tile + last, ld, depth);
         }
     }
     for (; j < n; j += W<T>) gemm_rows<T, kRows, 1>(c + j, n, tile, 1, ld, tile + j, ld, j + W<T>, depth);

@@ -24,6 +24,7 @@ template <class T>
 MF_INLINE void store(T* p, V<T> v) {
     *reinterpret_cast<V<T>*>(p) = v;
 }
+
 // The half of a register.
 template <class T>
 struct HalfOf {
@@ -34,6 +35,10 @@ using Half = typename HalfOf<T>::type;
 template <class T>
 MF_INLINE Half<T> load_half(const T* p) {
     return *reinterpret_cast<const Half<T>*>(p);
+}
+template <class T>
+MF_INLINE void store_half(T* p, typename HalfOf<T>::type v) {
+    *reinterpret_cast<Half<T>*>(p) = v;
 }
 
 template <class T>
