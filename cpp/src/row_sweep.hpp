@@ -387,12 +387,13 @@ private:
             p.next = s_.ratings.indices + (last ? s_.ratings.indptr[next] : b + kSegment);
             p.n_next = last ? s_.ratings.length(next) : end - b - kSegment;
             kernel_.row_gram(p, work, moments, tile);
+            p.starts = false;
         }
         return constant;
     }
 
     // By the entries' own products where that is less work; false: it is not.
-    bool solve_by_dual(std::int64_t row, int thread, double& value) const {
+    bool solve_by_dual(std::int64_t row, std::int64_t next, int thread, double& value) const {
         if (s_.descends() || drawn() || s_.ratings.length(row) > longest_dual()) return false;
         RowProblem<T> p = problem(row);
         T* scratch = thread_scratch(thread);
@@ -400,19 +401,25 @@ private:
         const double constant =
             fill(p, s_.ratings.indptr[row], s_.ratings.indptr[row + 1], scratch,
                  scratch + entry_capacity(), curvature);
+        if (next != row) announce(p, next);
         RowAnswer<T> a = answer(row);
         if (!kernel_.row_dual(p, a, scratch + 2 * entry_capacity())) return false;
         value = constant + a.value;
         return true;
     }
-    std::int64_t longest_dual() const { return s_.fixed.stride / 2; }
+    std::int64_t longest_dual() const { return s_.fixed.stride * 3 / 4; }
 
     double solve_by_gram(std::int64_t row, std::int64_t next, int thread) const {
         double value = 0;
-        if (solve_by_dual(row, thread, value)) return value;
+        if (solve_by_dual(row, next, thread, value)) return value;
+        const std::int64_t k = s_.fixed.stride;
         T* work = thread_scratch(thread) + 2 * entry_capacity();
-        begin_system(work);
         RowProblem<T> p = problem(row);
+        p.starts = !s_.descends();
+        if (p.starts)
+            std::fill_n(work + k * k, 4 * k + 16, T(0));
+        else
+            begin_system(work);
         const double constant =
             add_gram(p, s_.ratings.indptr[row], s_.ratings.indptr[row + 1], next, work, thread);
         return constant + solve_system(row, work);

@@ -25,6 +25,7 @@ struct RowProblem {
     std::int64_t n = 0;
     const std::int32_t* next = nullptr;  // row_gram: n_next rows of the table that come after, to be
     std::int64_t n_next = 0;             // fetched meanwhile
+    bool starts = false;  // row_gram: `gram` is written over, its part below the diagonal left alone
     const T* shared = nullptr;  // eigenvalues, stride entries, or null: all zero
     T largest_shared = 0;       // of them
     T scale = 0;                // their weight in the problem
@@ -48,7 +49,7 @@ struct RowAnswer {
     double value = 0;   // of the problem's objective at the answer
 };
 
-constexpr int kMostGroup = 8;  // entries that a kernel takes at a time, at most
+constexpr int kMostGroup = 4;  // entries that a kernel takes at a time, at most
 constexpr int kCgVectors = 5;
 
 // One row's conjugate gradient: its problem, and what lasts from pass to pass over its entries.

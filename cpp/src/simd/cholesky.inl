@@ -10,47 +10,85 @@ constexpr int kPanel = W<T> < 8 ? 8 : W<T>;
 template <class T>
 constexpr T kTiny = sizeof(T) == 4 ? T(1e-6) : T(1e-14);
 
+// Lanes of a block's vectors, at most eight: fewer products are spent on what lies below its diagonal.
+template <class T>
+constexpr int kCell = W<T> < 8 ? W<T> : 8;
+
 // The block at `a`, its rows n apart, becomes U'^-1, lower, with zeros above; unit: what made its
 // diagonal 1 before any update, on both sides, so that no size of the entries overflows here. A
 // coordinate left out has a row and a column of zeros.
 template <class T>
 MF_INLINE void invert_block(T* a, std::int64_t n, const T* unit) {
-    constexpr int P = kPanel<T>, NV = P / W<T>;
-    V<T> u[P][NV], l[P][NV];
-    alignas(64) T pivots[P], own[P] = {};
+    constexpr int P = kPanel<T>, N = kCell<T>, NV = P / N;
+    Part<T, N> u[P][NV], l[P][NV], x[P][NV], y[P][NV];
+    alignas(64) T inverses[P];
+    const Part<T, N> zero{}, one = T(1) - zero;
+#pragma GCC unroll 8
+    for (int b = 0; b < P; b += N) {
 #pragma GCC unroll 16
-    for (int i = 0; i < P; ++i) {
-        own[i] = unit[i];
-        for (int v = 0; v < NV; ++v) {
-            u[i][v] = splat<T>(unit[i]) * load(a + i * n + v * W<T>) * load(unit + v * W<T>);
-            l[i][v] = load(own + v * W<T>);
-        }
-        own[i] = 0;
-    }
-#pragma GCC unroll 16
-    for (int c = 0; c < P; ++c) {
-        const T pivot = u[c][c / W<T>][c % W<T>];
-        const bool kept = pivot > kTiny<T>;
-        const V<T> inverse = splat<T>(kept ? 1 / pivot : T(0));
-        pivots[c] = kept ? pivot : T(0);
-        V<T> x[NV], y[NV];
-        for (int v = 0; v < NV; ++v) {
-            x[v] = inverse * u[c][v];
-            y[v] = inverse * l[c][v];
-        }
-#pragma GCC unroll 16
-        for (int i = c + 1; i < P; ++i) {
-            const V<T> f = splat<T>(u[c][i / W<T>][i % W<T>]);
+        for (int i = b; i < b + N; ++i) {
             for (int v = 0; v < NV; ++v) {
-                u[i][v] -= f * x[v];
-                l[i][v] -= f * y[v];
+                u[i][v] = (unit[i] - zero) * load_part<N>(a + i * n + v * N) * load_part<N>(unit + v * N);
+                l[i][v] = zero;
+            }
+            l[i][b / N][i % N] = T(1);
+#pragma GCC unroll 16
+            for (int c = 0; c < b; ++c) {
+                const Part<T, N> f = u[c][i / N][i % N] - zero;
+                for (int v = b / N; v < NV; ++v) u[i][v] -= f * x[c][v];
+                for (int v = 0; v <= c / N; ++v) l[i][v] -= f * y[c][v];
+            }
+        }
+        // Two pivots at a time, p and (p q - f f) / p: the second's division beside the first's.
+#pragma GCC unroll 16
+        for (int c = b; c < b + N; c += 2) {
+            const int d = c + 1;
+            const Part<T, N> p = u[c][c / N][c % N] - zero, q = u[d][d / N][d % N] - zero;
+            const Part<T, N> f = u[c][d / N][d % N] - zero, minor = p * q - f * f;
+            const Part<T, N> over = p > kTiny<T> ? p : one, under = p > kTiny<T> ? minor : q;
+            const Part<T, N> first = p > kTiny<T> ? one / p : zero;
+            const Part<T, N> second = under > kTiny<T> * over ? over / under : zero;
+            inverses[c] = first[0];
+            inverses[d] = second[0];
+            for (int v = b / N; v < NV; ++v) {
+                x[c][v] = first * u[c][v];
+                u[d][v] -= f * x[c][v];
+                x[d][v] = second * u[d][v];
+            }
+            for (int v = 0; v <= b / N; ++v) {
+                y[c][v] = first * l[c][v];
+                l[d][v] -= f * y[c][v];
+                y[d][v] = second * l[d][v];
+            }
+#pragma GCC unroll 16
+            for (int i = c + 2; i < b + N; ++i) {
+                const Part<T, N> g = u[c][i / N][i % N] - zero, h = u[d][i / N][i % N] - zero;
+                for (int v = b / N; v < NV; ++v) u[i][v] = u[i][v] - g * x[c][v] - h * x[d][v];
+                for (int v = 0; v <= b / N; ++v) l[i][v] = l[i][v] - g * y[c][v] - h * y[d][v];
             }
         }
     }
 #pragma GCC unroll 16
     for (int i = 0; i < P; ++i) {
-        const V<T> scale = splat<T>(pivots[i] > 0 ? 1 / root(pivots[i]) : T(0));
-        for (int v = 0; v < NV; ++v) store<T>(a + i * n + v * W<T>, scale * l[i][v]);
+        const Part<T, N> scale = root(inverses[i]) - zero;
+        for (int v = 0; v < NV; ++v) {
+            const Part<T, N> row = scale * l[i][v] * load_part<N>(unit + v * N);
+            store_part<N>(a + i * n + v * N, v <= i / N ? row : zero);
+        }
+    }
+}
+
+// Takes what the rows above give off the panel from row p on.
+template <class T>
+MF_INLINE void panel_update(T* a, std::int64_t n, std::int64_t p) {
+    constexpr int P = kPanel<T>, U = kUnder<T>, TOP = P - U;
+    T *block = a + p * n + p, *under = block + TOP * n;
+    const T *b = a + p, *left = b + TOP;
+    gemm<T, Into::subtract>(block, n, b, 1, n, b, n, TOP, n - p, p);
+    if constexpr (U > 0) {
+        if (p + P == n) return half_tile<T, U, false, Into::subtract>(under, n, left, n, b, n, p);
+        half_tile<T, U, true, Into::subtract>(under, n, left, n, b, n, p);
+        gemm<T, Into::subtract>(under + 2 * P, n, left, 1, n, b + 2 * P, n, U, n - p - 2 * P, p);
     }
 }
 
@@ -61,7 +99,7 @@ void cholesky(T* a, std::int64_t n) {
         T *panel = a + p * n, *block = panel + p, unit[P];
         for (std::int64_t i = 0; i < P; ++i)
             unit[i] = block[i * n + i] > 0 ? 1 / root(block[i * n + i]) : T(0);
-        gemm<T, true>(block, n, a + p, 1, n, a + p, n, P, n - p, p);
+        panel_update(a, n, p);
         invert_block(block, n, unit);
         for (std::int64_t j = p + P; j < n; j += W<T>) {
             V<T> r[P];

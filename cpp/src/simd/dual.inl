@@ -11,7 +11,7 @@ constexpr T kMostKernel = sizeof(T) == 4 ? T(1e4) : T(1e12);
 template <class T>
 bool row_dual(const RowProblem<T>& p, RowAnswer<T>& answer, T* scratch) {
     constexpr int G = kGroup<T>;
-    const std::int64_t k = p.table.stride, size = padded(p.n);
+    const std::int64_t k = p.table.stride, size = padded(p.n), groups = (p.n + G - 1) / G * G;
     if (!(p.ridge > 0) || (p.bias && !(p.bias_ridge > 0)) || least_diagonal(p, p.scale) > 0)
         return false;
     const T flat = p.bias ? 1 / p.bias_ridge : T(0);
@@ -19,21 +19,26 @@ bool row_dual(const RowProblem<T>& p, RowAnswer<T>& answer, T* scratch) {
     T *kernel = u + size, *z = kernel + size * size;
     diagonals(p, half, static_cast<T*>(nullptr));
     for (std::int64_t i = 0; i < k; ++i) half[i] = 1 / root(half[i]);
-    for (std::int64_t j = 0; j < size; ++j) {
-        s[j] = root(p.c[j]);
-        w[j] = u[j] = s[j] > 0 ? p.g[j] / s[j] : T(0);
+    for (std::int64_t j = 0; j < size; ++j) s[j] = root(p.c[j]);
+    for (std::int64_t j = 0; j < size; j += W<T>) {
+        const V<T> sj = load(s + j), wj = sj > V<T>{} ? load(p.g + j) / sj : V<T>{};
+        store<T>(w + j, wj);
+        store<T>(u + j, wj);
     }
+    for (std::int64_t j = 0; j < size * size; j += W<T>) store<T>(kernel + j, V<T>{});
     const Gathered<T> rows{p.table, p.index, p.n};
+    Coming<T> coming(p, p.n, 1);
     rows.start(k);
-    for (std::int64_t j = 0; j < size; ++j) {
+    coming();
+    for (std::int64_t j = 0; j < groups; ++j) {
         if (j % G == 0) rows.ahead(j, k);
         const T* y = j < p.n ? rows.row(j) : nullptr;
         const V<T> sj = splat(s[j]);
         for (std::int64_t i = 0; i < k; i += W<T>)
             store<T>(z + j * k + i, y != nullptr ? sj * (load(half + i) * load(y + i)) : V<T>{});
     }
-    for (std::int64_t a = 0; a < size; ++a) {
-        for (std::int64_t b = a / W<T> * W<T>; b < size; b += G) {
+    for (std::int64_t a = 0; a < p.n; ++a) {
+        for (std::int64_t b = a / G * G; b < p.n; b += G) {
             V<T> acc[G] = {};
             for (std::int64_t i = 0; i < k; i += W<T>) {
                 const V<T> za = load(z + a * k + i);
@@ -41,8 +46,10 @@ bool row_dual(const RowProblem<T>& p, RowAnswer<T>& answer, T* scratch) {
                 for (int g = 0; g < G; ++g) acc[g] += za * load(z + (b + g) * k + i);
             }
             const Group<T> sums = sum_lanes<T>(acc);
-            for (int g = 0; g < G; ++g) kernel[a * size + b + g] = sums[g] + flat * s[a] * s[b + g];
+            store_group<T>(kernel + a * size + b, sums + (flat * s[a] - Group<T>{}) * load_group(s + b));
         }
+    }
+    for (std::int64_t a = 0; a < size; ++a) {
         kernel[a * size + a] += 1;
         if (!(kernel[a * size + a] < kMostKernel<T>)) return false;
     }

@@ -22,31 +22,25 @@ struct Gathered {
     MF_INLINE const T* row(std::int64_t j) const { return table.row(index[j]); }
 };
 
-// Brings rows of the table into the cache for what comes after, a few lines a call.
+// Brings rows of the table into the cache for what comes after, a few a call.
 template <class T>
 struct Coming {
-    static constexpr std::int64_t kLine = 64 / sizeof(T);
     const RowProblem<T>& p;
-    std::int64_t row, last, at = 0, step;
+    std::int64_t row, last, step;
 
     // kTile rows from entry `first` on, those of the next problem included, in so many calls.
     MF_INLINE Coming(const RowProblem<T>& problem, std::int64_t first, std::int64_t calls)
         : p(problem), row(first) {
-        const std::int64_t k = p.table.stride, end = p.n + p.n_next;
-        last = end - first < kTile ? end : first + kTile;
-        step = calls > 0 ? kLine * (((last - first) * k / kLine + calls - 1) / calls) : 0;
-        if (step == 0) last = first;
+        const std::int64_t end = p.n + p.n_next;
+        last = calls == 0 ? first : end - first < kTile ? end : first + kTile;
+        step = calls == 0 ? 0 : (last - first + calls - 1) / calls;
     }
     MF_INLINE void operator()() {
-        const std::int64_t k = p.table.stride;
-        for (std::int64_t left = step; left > 0 && row < last;) {
+        constexpr std::int64_t line = 64 / sizeof(T);
+        const std::int64_t end = last - row < step ? last : row + step;
+        for (; row < end; ++row) {
             const T* y = p.table.row(row < p.n ? p.index[row] : p.next[row - p.n]);
-            const std::int64_t end = at + left < k ? at + left : k;
-            left -= end - at;
-            for (; at < end; at += kLine) __builtin_prefetch(y + at, 0, 2);
-            if (at < k) return;
-            at = 0;
-            ++row;
+            for (std::int64_t at = 0; at < p.table.stride; at += line) __builtin_prefetch(y + at, 0, 2);
         }
     }
 };
@@ -84,10 +78,11 @@ struct Tiled {
 template <class T, int NV, class Rows, class Coefficient>
 MF_INLINE void pass(const Rows& rows, std::int64_t n, std::int64_t stride, const T* x, T* out,
                     Coefficient coefficient) {
-    constexpr int G = kGroup<T>;
-    constexpr int HELD = NV > 0 ? NV : 1;
+    constexpr int G = kGroup<T>, HELD = NV > 0 ? NV : 1;
+    // Vectors of each row that stay in registers from its product to its sum.
+    constexpr int KEPT = NV * G <= 16 ? NV : kBytes < 64 ? 0 : 16 / G;
     const std::int64_t vectors = NV > 0 ? NV : stride / W<T>, k = vectors * W<T>;
-    V<T> held[HELD];
+    V<T> held[HELD], kept[KEPT > 0 ? KEPT : 1][G];
     for (int c = 0; c < NV; ++c) held[c] = load(out + c * W<T>);
     rows.start(k);
     for (std::int64_t j = 0; j < n; j += G) {
@@ -103,17 +98,19 @@ MF_INLINE void pass(const Rows& rows, std::int64_t n, std::int64_t stride, const
             for (int i = 0; i < G; ++i) {
                 const V<T> yc = load(y[i] + c * W<T>);
                 if constexpr (Rows::copies) store<T>(copy + i * k + c * W<T>, yc);
+                if (c < KEPT) kept[c][i] = yc;
                 acc[i] += yc * xc;
             }
         }
         V<T> scale[G];
         spread<T>(coefficient(j, sum_lanes<T>(acc)), scale);
-        if constexpr (NV == 0 || NV * G > 16) __asm__ volatile("" ::: "memory");
+        if constexpr (KEPT < HELD) __asm__ volatile("" ::: "memory");
 #pragma GCC unroll 8
         for (std::int64_t c = 0; c < vectors; ++c) {
             V<T> sum = NV > 0 ? held[NV > 0 ? c : 0] : load(out + c * W<T>);
 #pragma GCC unroll 8
-            for (int i = 0; i < G; ++i) sum += scale[i] * load(y[i] + c * W<T>);
+            for (int i = 0; i < G; ++i)
+                sum += scale[i] * (c < KEPT ? kept[c][i] : load(y[i] + c * W<T>));
             if constexpr (NV > 0)
                 held[c] = sum;
             else
@@ -188,7 +185,6 @@ MF_INLINE void weigh(const RowProblem<T>& p, const Gathered<T>& rows, std::int64
         sum_c[v] = load(cy + column + v * W<T>);
     }
     for (std::int64_t i = 0; i < n; ++i) {
-        if (column == 0 && i % kGroup<T> == 0) rows.ahead(t + i, k);
         const T* y = rows.row(t + i) + column;
         const V<T> g = splat<T>(p.g[t + i]), c = splat<T>(p.c[t + i]), w = splat<T>(roots[i]);
 #pragma GCC unroll 4
@@ -227,7 +223,10 @@ MF_INLINE void row_gram_of(const RowProblem<T>& p, T* gram, T* moments, T* scrat
             weigh<T, BIAS, 4>(p, rows, t, n, j, roots, gy, cy, scratch);
         for (; j < k; j += W<T>) weigh<T, BIAS, 1>(p, rows, t, n, j, roots, gy, cy, scratch);
         Coming<T> coming(p, t + n, syrk_pauses<T>(k));
-        syrk_upper(gram, scratch, kTileRow(k), k, n, coming);
+        if (p.starts && t == 0)
+            syrk_upper<T, Into::overwrite>(gram, scratch, kTileRow(k), k, n, coming);
+        else
+            syrk_upper<T, Into::add>(gram, scratch, kTileRow(k), k, n, coming);
     }
     moments[2 * k] += sum_group<T>(total_g);
     moments[2 * k + 1] += sum_group<T>(total_c);

@@ -25,20 +25,20 @@ MF_INLINE void store(T* p, V<T> v) {
     *reinterpret_cast<V<T>*>(p) = v;
 }
 
-// The half of a register.
-template <class T>
-struct HalfOf {
-    typedef T type __attribute__((vector_size(kBytes / 2), aligned(sizeof(T)), may_alias));
+// Fewer lanes than a register has.
+template <class T, int N>
+struct PartOf {
+    typedef T type __attribute__((vector_size(N * sizeof(T)), aligned(sizeof(T)), may_alias));
 };
-template <class T>
-using Half = typename HalfOf<T>::type;
-template <class T>
-MF_INLINE Half<T> load_half(const T* p) {
-    return *reinterpret_cast<const Half<T>*>(p);
+template <class T, int N>
+using Part = typename PartOf<T, N>::type;
+template <int N, class T>
+MF_INLINE Part<T, N> load_part(const T* p) {
+    return *reinterpret_cast<const Part<T, N>*>(p);
 }
-template <class T>
-MF_INLINE void store_half(T* p, typename HalfOf<T>::type v) {
-    *reinterpret_cast<Half<T>*>(p) = v;
+template <int N, class T>
+MF_INLINE void store_part(T* p, typename PartOf<T, N>::type v) {
+    *reinterpret_cast<Part<T, N>*>(p) = v;
 }
 
 template <class T>
@@ -87,25 +87,20 @@ MF_INLINE auto halves16(X v) {
            __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
 }
 
-// Rows handled together: as many as one vector of their sums has lanes, at most eight.
+// Rows handled together: as many as one vector of their sums has lanes, at most four.
 template <class T>
-constexpr int kGroup = W<T> <= 4 ? W<T> : sizeof(T) == 4 ? 4 : 8;
+constexpr int kGroup = W<T> <= 4 ? W<T> : 4;
 
 // One number per row of a group.
 template <class T>
-struct GroupOf {
-    typedef T type __attribute__((vector_size(kGroup<T> * sizeof(T)), aligned(sizeof(T)), may_alias));
-};
-template <class T>
-using Group = typename GroupOf<T>::type;
-
+using Group = Part<T, kGroup<T>>;
 template <class T>
 MF_INLINE Group<T> load_group(const T* p) {
-    return *reinterpret_cast<const Group<T>*>(p);
+    return load_part<kGroup<T>>(p);
 }
 template <class T>
-MF_INLINE void store_group(T* p, Group<T> g) {
-    *reinterpret_cast<Group<T>*>(p) = g;
+MF_INLINE void store_group(T* p, typename PartOf<T, kGroup<T>>::type g) {
+    store_part<kGroup<T>>(p, g);
 }
 
 // The sums of the lanes of v[0..kGroup).
@@ -114,17 +109,17 @@ MF_INLINE Group<T> sum_lanes(V<T>* v) {
     constexpr int N = W<T>, G = kGroup<T>, P = 16 / sizeof(T);
 #pragma GCC unroll 4
     for (int i = 0; i < G / 2; ++i) v[i] = Fold<P, N, 1>::of(v[2 * i], v[2 * i + 1]);
-    if constexpr (G >= 4) {
-#pragma GCC unroll 2
-        for (int i = 0; i < G / 4; ++i) v[i] = Fold<P, N, P == 2 ? 2 : 1>::of(v[2 * i], v[2 * i + 1]);
-    }
-    if constexpr (G >= 8) v[0] = Fold<P, N, 2>::of(v[0], v[1]);
-    if constexpr (N == 16)
+    if constexpr (G == 4) v[0] = Fold<P, N, P == 2 ? 2 : 1>::of(v[0], v[1]);
+    if constexpr (N == 16) {
         return halves8(halves16(v[0]));
-    else if constexpr (N == 8 && G == 4)
+    } else if constexpr (N == 8 && P == 2) {  // two parts of each pair of rows, side by side
+        const V<T> w = Fold<P, N, 2>::of(v[0], v[0]);
+        return __builtin_shufflevector(w, w, 0, 1, 2, 3);
+    } else if constexpr (N == 8) {
         return halves8(v[0]);
-    else
+    } else {
         return v[0];
+    }
 }
 
 // Each lane of a group in a vector of its own. Lanes by constants: by a variable they go through memory.
@@ -134,8 +129,6 @@ MF_INLINE void spread(Group<T> g, V<T>* out) {
     out[0] = splat<T>(g[0]);
     if constexpr (G > 1) out[1] = splat<T>(g[1]);
     if constexpr (G > 2) out[2] = splat<T>(g[2]), out[3] = splat<T>(g[3]);
-    if constexpr (G > 4)
-        out[4] = splat<T>(g[4]), out[5] = splat<T>(g[5]), out[6] = splat<T>(g[6]), out[7] = splat<T>(g[7]);
 }
 
 template <class T>
