@@ -5,7 +5,7 @@ from __future__ import annotations
 from mutants import Mutant
 
 METRICS = "cpp/src/metrics.cpp"
-TOPK = "cpp/src/topk.cpp"
+TOPK, BEST, BY_NORM = "cpp/src/topk.cpp", "cpp/src/best.hpp", "cpp/src/by_norm.hpp"
 PANELS = "cpp/include/matfac/panels.hpp"
 
 FILTERS = (
@@ -26,6 +26,27 @@ FILTERS = (
     Mutant(
         "include and candidates", TOPK, "if («positions.of(item) >= 0» && !excluded", "true", "topk"
     ),
+    Mutant(
+        "seen and excluded, by norm",
+        TOPK,
+        "struck.place[e] - begin] = «std::numeric_limits<T>::quiet_NaN()»;",
+        "T(0)",
+        "topk",
+    ),
+    Mutant(
+        "by norm: most",
+        BY_NORM,
+        "known[at.shorter] + «at.share * (known[at.shorter + 1] - known[at.shorter])»;",
+        "0.0",
+        "topk",
+    ),
+    Mutant(
+        "by norm: equal scores",
+        BEST,
+        "threshold = «std::nextafter(heap_.front().score, -std::numeric_limits<T>::infinity())»;",
+        "heap_.front().score",
+        "topk",
+    ),
     Mutant("include, panels", TOPK, "best[i].offer(«row[at - begin]», item);", "row[0]", "topk"),
     Mutant("bias, few queries", TOPK, "scores[j] += «q.item_bias[index[j]]»;", "T(0)", "topk"),
     Mutant(
@@ -35,8 +56,8 @@ FILTERS = (
         "q.item_bias[p]",
         "topk",
     ),
-    Mutant("ties", TOPK, "(score == other.score && «id < other.id»);", "id > other.id", "topk"),
-    Mutant("padding", TOPK, "ids[i] = i < heap_.size() ? heap_[i].id : «-1»;", "0", "topk"),
+    Mutant("ties", BEST, "(score == other.score && «id < other.id»);", "id > other.id", "topk"),
+    Mutant("padding", BEST, "ids[i] = i < heap_.size() ? heap_[i].id : «-1»;", "0", "topk"),
     Mutant("only", "src/matfac/_filters.py", "allowed[only] = «True»", "False", "topk"),
     Mutant("never", "src/matfac/_filters.py", "allowed[never] = «False»", "True", "topk"),
     Mutant(

@@ -70,6 +70,36 @@ def test_core_lists_are_brute_force_lists(
             np.testing.assert_array_equal(best, values.astype(dtype))
 
 
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("n_queries", [150, 600])
+def test_short_rows_are_left_out_only_where_they_cannot_be_listed(
+    n_queries: int, biased: bool, dtype: str, isa: str
+) -> None:
+    rng = np.random.default_rng(n_queries)
+    queries, items = integers(rng, n_queries, 16, dtype), integers(rng, 3000, 16, dtype)
+    queries *= 2.0 ** rng.integers(-9, 9, (n_queries, 1))
+    items *= 2.0 ** np.minimum(0, rng.integers(-6, 2, (3000, 1)))
+    queries[::7] = 0  # everything is equal
+    bias = rng.integers(-3, 4, 3000).astype(dtype) if biased else np.zeros(3000, dtype)
+    seen = rng.random((n_queries, 3000)) < 0.2
+    seen[1] = True
+    seen[1, [17, 2900]] = False
+    wanted = queries.astype(np.float64) @ items.T.astype(np.float64) + bias
+    wanted[seen] = -np.inf
+    lists, best = _core.top_k(
+        k=16,
+        queries=queries,
+        items=items,
+        item_bias=bias if biased else None,
+        exclude=[pattern(seen)],
+        n_best=7,
+        n_threads=2,
+    )
+    ids, values = reference.top_k(wanted, 7)
+    np.testing.assert_array_equal(lists, ids)
+    np.testing.assert_array_equal(best, values.astype(dtype))
+
+
 @pytest.mark.parametrize("n_queries", [2, 20])
 def test_nan_and_infinite_scores(n_queries: int, dtype: str, isa: str) -> None:
     items = table(np.array([[1.0], [np.nan], [np.inf], [-np.inf], [2.0]]), dtype)
