@@ -241,8 +241,8 @@ def _from_sparse(X: Any, dtype: np.dtype[Any], implicit: bool, name: str, argume
         np.ascontiguousarray(indices),
         np.ascontiguousarray(values),
     )
-    check_values(ratings, csr.data, implicit, name, argument)
-    if implicit and not ratings.values.all():
+    least = check_values(ratings, csr.data, implicit, name, argument)
+    if implicit and least == 0 and not ratings.values.all():
         ratings = ratings.take(ratings.values != 0)
     return ratings
 

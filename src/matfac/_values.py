@@ -26,36 +26,36 @@ def cast(values: NDArray[Any], dtype: np.dtype[Any]) -> Floats:
 
 def check_values(
     ratings: Ratings, given: NDArray[Any], implicit: bool, name: str, argument: str
-) -> None:
+) -> float:
     """Refuse NaN, infinity, what overflows and, where `implicit`, what is negative.
 
-    `given` are the values before `cast`.
+    `given` are the values before `cast`. Returns the least value, 0 where there is none.
     """
     values = ratings.values
-    # A sum is finite only if every term is, or if it overflowed: then look closer.
-    with np.errstate(all="ignore"):
-        suspicious = not np.isfinite(values.sum(dtype=np.float64))
-    if suspicious and not np.isfinite(given).all():
+    # Neither of the two is finite where a value is not.
+    least, most = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    if not (math.isfinite(least) and math.isfinite(most)) and not np.isfinite(given).all():
         row, column, value = _locate(ratings, given, ~np.isfinite(given))
         what = "NaN" if math.isnan(value) else "infinity"
         raise ValueError(
             f"{argument} contains {what}: {argument}[{row}, {column}] = {value}; remove the entry "
             "(an entry that is not stored is unknown) or give it a finite value"
         )
-    most = RANGE[values.dtype.name][1]
-    if values.size and max(-float(values.min()), float(values.max())) > most:
-        row, column, value = _locate(ratings, given, np.abs(values) > most)
+    limit = RANGE[values.dtype.name][1]
+    if max(-least, most) > limit:
+        row, column, value = _locate(ratings, given, np.abs(values) > limit)
         other = ", or fit with dtype='float64'" if values.dtype == np.float32 else ""
         raise ValueError(
-            f"{argument}[{row}, {column}] = {value:g} is beyond {most:g}, where sums of squares "
+            f"{argument}[{row}, {column}] = {value:g} is beyond {limit:g}, where sums of squares "
             f"overflow {values.dtype}: divide {argument} by a constant{other}"
         )
-    if implicit and values.size and float(values.min()) < 0:
+    if implicit and least < 0:
         row, column, value = _locate(ratings, given, values < 0)
         raise ValueError(
             f"Negative values in data passed to {name}: {argument}[{row}, {column}] = {value:g}; "
             "a confidence cannot be negative: remove such entries, or use ExplicitMF for ratings"
         )
+    return least
 
 
 def _locate(

@@ -80,7 +80,7 @@ MF_INLINE void pass(const Rows& rows, std::int64_t n, std::int64_t stride, const
                     Coefficient coefficient) {
     constexpr int G = kGroup<T>, HELD = NV > 0 ? NV : 1;
     // Vectors of each row that stay in registers from its product to its sum.
-    constexpr int KEPT = NV * G <= 16 ? NV : kBytes < 64 ? 0 : 16 / G;
+    constexpr int KEPT = NV * G <= 16 ? NV : kBytes < 64 ? 0 : NV <= 8 ? 16 / G : 8 / G;
     const std::int64_t vectors = NV > 0 ? NV : stride / W<T>, k = vectors * W<T>;
     V<T> held[HELD], kept[KEPT > 0 ? KEPT : 1][G];
     for (int c = 0; c < NV; ++c) held[c] = load(out + c * W<T>);
@@ -91,7 +91,7 @@ MF_INLINE void pass(const Rows& rows, std::int64_t n, std::int64_t stride, const
         for (int i = 0; i < G; ++i) y[i] = rows.row(j + i < n ? j + i : j);
         V<T> acc[G] = {};
         T* copy = rows.tile + (Rows::copies ? j * k : 0);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (std::int64_t c = 0; c < vectors; ++c) {
             const V<T> xc = load(x + c * W<T>);
 #pragma GCC unroll 8
@@ -105,7 +105,7 @@ MF_INLINE void pass(const Rows& rows, std::int64_t n, std::int64_t stride, const
         V<T> scale[G];
         spread<T>(coefficient(j, sum_lanes<T>(acc)), scale);
         if constexpr (KEPT < HELD) __asm__ volatile("" ::: "memory");
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (std::int64_t c = 0; c < vectors; ++c) {
             V<T> sum = NV > 0 ? held[NV > 0 ? c : 0] : load(out + c * W<T>);
 #pragma GCC unroll 8
@@ -167,6 +167,10 @@ MF_INLINE void by_width(std::int64_t stride, F f) {
         case 4: return f(Constant<4>{});
         case 8:
             if constexpr (kBytes >= 32) return f(Constant<8>{});
+            [[fallthrough]];
+        case 16:
+            if constexpr (kBytes == 64)
+                return f(Constant<16>{});
             [[fallthrough]];
         default: return f(Constant<0>{});
     }
