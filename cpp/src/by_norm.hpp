@@ -78,10 +78,7 @@ public:
         for (std::int64_t i = 0; i < size_; ++i) items_[i] = positions.item(i);
         const bool ordered = q.queries.n_rows >= kWorthOrder;
         if (ordered) sort(q, lengths.median, control);
-        packed_ = Buffer<T>(static_cast<std::size_t>(n_panels() * panel_size_));
-        for_chunks(q.n_threads, n_panels(), control, [&](std::int64_t p, int) {
-            kernels<T>().pack(q.items, items_.data(), begin(p), end(p), packed_.data() + p * panel_size_);
-        });
+        packed_ = packed_panels(q, items_.data(), size_, control);
         if (q.item_bias != nullptr)
             for (const std::int32_t item : items_) bias_.push_back(q.item_bias[item]);
         most_.assign(static_cast<std::size_t>(n_panels()), Most{});

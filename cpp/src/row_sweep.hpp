@@ -347,10 +347,11 @@ private:
             keep(begin + i, constants[i] + rows[i].answer.value, ridge_part(plan_.order[begin + i]));
     }
 
-    // Zeros, and in front of them the matrix that every row's system starts with.
-    void begin_system(T* work) const {
-        const std::int64_t k = s_.fixed.stride;
-        std::fill_n(work, k * k + 4 * k + 16, T(0));
+    // Zeros, and in front of them the matrix that every row's system starts with; moments alone where
+    // the Gram will be `written` over.
+    void begin_system(T* work, bool written = false) const {
+        const std::int64_t k = s_.fixed.stride, from = written ? k * k : 0;
+        std::fill_n(work + from, k * k - from + 4 * k + 16, T(0));
         if (s_.descends() && shared_ != nullptr) std::copy_n(shared_, k * k, work);
     }
 
@@ -412,14 +413,10 @@ private:
     double solve_by_gram(std::int64_t row, std::int64_t next, int thread) const {
         double value = 0;
         if (solve_by_dual(row, next, thread, value)) return value;
-        const std::int64_t k = s_.fixed.stride;
         T* work = thread_scratch(thread) + 2 * entry_capacity();
         RowProblem<T> p = problem(row);
         p.starts = !s_.descends();
-        if (p.starts)
-            std::fill_n(work + k * k, 4 * k + 16, T(0));
-        else
-            begin_system(work);
+        begin_system(work, p.starts);
         const double constant =
             add_gram(p, s_.ratings.indptr[row], s_.ratings.indptr[row + 1], next, work, thread);
         return constant + solve_system(row, work);

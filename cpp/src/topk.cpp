@@ -1,7 +1,6 @@
 #include "matfac/topk.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <numeric>
 #include <vector>
@@ -99,7 +98,7 @@ public:
     }
 
 private:
-    // Excluded items of the rows by their places, sorted by panel: starts has a place more than those.
+    // Excluded items of the rows by their places; those of panel p from starts[p] to starts[p + 1].
     struct Struck {
         std::vector<std::int64_t> starts;
         std::vector<std::int32_t> row, place;

@@ -23,8 +23,8 @@ struct RowProblem {
     const T* c = nullptr;  // c and g go on with zeros up to a multiple of kLanes
     const T* g = nullptr;
     std::int64_t n = 0;
-    const std::int32_t* next = nullptr;  // row_gram: n_next rows of the table that come after, to be
-    std::int64_t n_next = 0;             // fetched meanwhile
+    const std::int32_t* next = nullptr;  // n_next rows of the table that come after, to be fetched
+    std::int64_t n_next = 0;             // meanwhile
     bool starts = false;  // row_gram: `gram` is written over, its part below the diagonal left alone
     const T* shared = nullptr;  // eigenvalues, stride entries, or null: all zero
     T largest_shared = 0;       // of them

@@ -86,6 +86,19 @@ constexpr std::int64_t kQueries = 64;  // per hand-out
 // on the same few sets of the L1 cache, as rows of a power of two would.
 constexpr std::int64_t kItems = 224;
 
+// `size` items, through the index unless it is null, as panels of kItems.
+template <class T>
+Buffer<T> packed_panels(const Scoring<T>& q, const std::int32_t* index, std::int64_t size,
+                        Control& control) {
+    const std::int64_t panel_size = q.items.stride * kItems, panels = (size + kItems - 1) / kItems;
+    Buffer<T> packed(static_cast<std::size_t>(panels * panel_size));
+    for_chunks(q.n_threads, panels, control, [&](std::int64_t p, int) {
+        kernels<T>().pack(q.items, index, p * kItems, std::min(size, (p + 1) * kItems),
+                          packed.data() + p * panel_size);
+    });
+    return packed;
+}
+
 // Calls body(first, n, score_all) for chunks of query rows first..first + n. There
 // score_all(visit) calls visit(i, begin, end, scores) for every row first + i and panel of positions
 // begin..end, panels in rising order. The scores of excluded items are NaN, those from end up to the
@@ -96,11 +109,7 @@ void for_scored_chunks(const Scoring<T>& q, const Positions& positions, Control&
     const auto& kernel = kernels<T>();
     const std::int64_t size = positions.size(), panel_size = q.items.stride * kItems;
     const std::int64_t panels = (size + kItems - 1) / kItems;
-    Buffer<T> packed(static_cast<std::size_t>(panels * panel_size));
-    for_chunks(q.n_threads, panels, control, [&](std::int64_t p, int) {
-        kernel.pack(q.items, q.candidates, p * kItems, std::min(size, (p + 1) * kItems),
-                    packed.data() + p * panel_size);
-    });
+    const Buffer<T> packed = packed_panels(q, q.candidates, size, control);
     std::vector<T> chosen;  // biases of the candidates
     for (std::int64_t p = 0; p < size && q.candidates != nullptr && q.item_bias != nullptr; ++p)
         chosen.push_back(q.item_bias[positions.item(p)]);

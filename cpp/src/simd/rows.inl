@@ -79,7 +79,7 @@ template <class T, int NV, class Rows, class Coefficient>
 MF_INLINE void pass(const Rows& rows, std::int64_t n, std::int64_t stride, const T* x, T* out,
                     Coefficient coefficient) {
     constexpr int G = kGroup<T>, HELD = NV > 0 ? NV : 1;
-    // Vectors of each row that stay in registers from its product to its sum.
+    // Vectors of each row that stay in registers from its product to its sum; `held` takes NV of the 32.
     constexpr int KEPT = NV * G <= 16 ? NV : kBytes < 64 ? 0 : NV <= 8 ? 16 / G : 8 / G;
     const std::int64_t vectors = NV > 0 ? NV : stride / W<T>, k = vectors * W<T>;
     V<T> held[HELD], kept[KEPT > 0 ? KEPT : 1][G];
@@ -169,8 +169,7 @@ MF_INLINE void by_width(std::int64_t stride, F f) {
             if constexpr (kBytes >= 32) return f(Constant<8>{});
             [[fallthrough]];
         case 16:
-            if constexpr (kBytes == 64)
-                return f(Constant<16>{});
+            if constexpr (kBytes == 64) return f(Constant<16>{});
             [[fallthrough]];
         default: return f(Constant<0>{});
     }
