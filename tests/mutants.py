@@ -23,10 +23,15 @@ ROWS, DUAL, DESCENT = (f"cpp/src/simd/{name}.inl" for name in ("rows", "dual", "
 SHORT, CG = "cpp/src/simd/short_rows.inl", "cpp/src/simd/cg.inl"
 SGD, PAIRWISE, CHOLESKY = (f"cpp/src/simd/{name}.inl" for name in ("sgd", "pairwise", "cholesky"))
 ALS, GRAM, EVALUATE = (f"cpp/src/{name}.cpp" for name in ("als", "gram", "evaluate"))
-TERMS, PAIRS, STARTS = "cpp/src/row_terms.hpp", "cpp/src/pair_table.cpp", "cpp/src/random_table.cpp"
+TERMS, PAIRS, STARTS = (
+    "cpp/src/simd/terms.inl",
+    "cpp/src/pair_table.cpp",
+    "cpp/src/random_table.cpp",
+)
 NEGATIVES, BANDS = "cpp/include/matfac/negatives.hpp", "cpp/src/banded_cg.hpp"
 SWEEP, STRATA = "cpp/src/row_sweep.hpp", "cpp/include/matfac/sgd.hpp"
-GEMM = "cpp/src/simd/gemm.inl"
+GEMM, TERMS, SIDE = (f"cpp/src/simd/{name}.inl" for name in ("gemm", "terms", "side_by_side"))
+EACH = "cpp/src/sweep_rows.hpp"
 
 SOLVERS = (
     Mutant(
@@ -61,6 +66,24 @@ SOLVERS = (
         "half_sweep",
     ),
     Mutant("exact: second pivot", CHOLESKY, "minor = «p * q - f * f»;", "p * q", "half_sweep"),
+    Mutant(
+        "exact: unit weights",
+        EACH,
+        "p.unit = «s.loss == Loss::ratings && e.weights == nullptr»;",
+        "true",
+        "half_sweep",
+    ),
+    Mutant("side by side: products", SIDE, "x[a][c] -= «l * y[c]»;", "y[c]", "side_by_side"),
+    Mutant("side by side: bias", SIDE, "z[j] - «b * s[j]»", "V<T>{}", "side_by_side"),
+    Mutant("side by side: value", SIDE, "value -= «z[j] * z[j]»;", "z[j]", "side_by_side"),
+    Mutant("side by side: lanes", SIDE, "rows[r] = systems[«r < n ? r : 0»];", "0", "side_by_side"),
+    Mutant(
+        "side by side: left out",
+        SIDE,
+        "return «pivot > kTiny<T> * diagonal» ?",
+        "pivot == pivot",
+        "side_by_side",
+    ),
     Mutant("descent: start", SWEEP, "p.starts = «!s_.descends()»;", "true", "descent"),
     Mutant("cg rows", ROWS, "(c < KEPT ? «kept[c][i]» :", "kept[0][i]", "half_sweep"),
     Mutant("exact: rounding", ROWS, "diagonal = «right[j] < least» ? T(0)", "false", "numerics"),
@@ -96,9 +119,11 @@ SOLVERS = (
         "lowrank",
     ),
     Mutant("starts: signs", STARTS, "nonnegative ? «std::abs(draw)» : draw", "draw", "descent"),
-    Mutant("weights", TERMS, "g[j + i] *= «c[j + i]»;", "T(1)", "half_sweep"),
-    Mutant("implicit: weights", TERMS, "g[j] = c[j] + (hu ? «w» : T(0));", "T(1)", "half_sweep"),
-    Mutant("implicit: confidence", TERMS, "c[j] = w * («alpha * g[j]»);", "alpha", "half_sweep"),
+    Mutant("weights", TERMS, "«load(c + j + i)» * load(g + j + i)", "splat(T(1))", "half_sweep"),
+    Mutant("implicit: weights", TERMS, "cw + «own * w»", "own", "half_sweep"),
+    Mutant(
+        "implicit: confidence", TERMS, "w * («alpha * load(g + j + i)»);", "alpha", "half_sweep"
+    ),
     Mutant(
         "implicit: shared part",
         GRAM,
@@ -108,7 +133,7 @@ SOLVERS = (
     ),
     Mutant(
         "exact: prior",
-        SWEEP,
+        EACH,
         "moments[j] += «p.ridge * p.prior[j]»;",
         "T(0)",
         "feature_map features",

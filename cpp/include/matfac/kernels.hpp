@@ -5,10 +5,24 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "matfac/loss.hpp"
 #include "matfac/negatives.hpp"
 #include "matfac/views.hpp"
 
 namespace matfac {
+
+// Entries of one row and what else makes the terms of its problem of them.
+template <class T>
+struct RowEntries {
+    Loss loss = Loss::ratings;
+    std::int64_t n = 0;
+    const std::int32_t* index = nullptr;
+    const T* values = nullptr;   // or null: 1
+    const T* weights = nullptr;  // or null: 1
+    const T* bias = nullptr;     // of all rows of the fixed table, or null: 0
+    T mean = 0;
+    T alpha = 0;
+};
 
 // One row's ridge problem, the same for every ALS half sweep. Over x (and the scalar b if `bias`):
 //   sum_j c_j s_j^2 - 2 sum_j g_j s_j + sum_k diag_k x_k^2 - 2 ridge prior . x
@@ -23,6 +37,7 @@ struct RowProblem {
     const T* c = nullptr;  // c and g go on with zeros up to a multiple of kLanes
     const T* g = nullptr;
     std::int64_t n = 0;
+    bool unit = false;  // every c is 1
     const std::int32_t* next = nullptr;  // n_next rows of the table that come after, to be fetched
     std::int64_t n_next = 0;             // meanwhile
     bool starts = false;  // row_gram: `gram` is written over, its part below the diagonal left alone
@@ -135,6 +150,10 @@ template <class T>
 struct KernelTable {
     const char* name;
 
+    // The terms c and g of a row's problem; returns the constant that completes the squares, and adds
+    // the curvatures, where biases have a use for it, to `curvature`.
+    double (*row_terms)(const RowEntries<T>&, T* c, T* g, double& curvature);
+
     // Preconditioned conjugate gradient from the warm start; at most `steps` steps, ends early
     // once the preconditioned residual is `tolerance` of that of a start from zero (squared norms).
     void (*row_cg)(CgRow<T>&, int steps, T tolerance, T relaxation);
@@ -151,6 +170,9 @@ struct KernelTable {
     // scratch: kTile * kTileRow(stride) elements for gram.
     void (*row_gram)(const RowProblem<T>&, T* gram, T* moments, T* scratch);
     void (*row_solve)(const RowProblem<T>&, T* gram, T* moments, RowAnswer<T>&);
+    // The latter for n rows at once, a lane each; systems: where the Gram and, after it, moments of
+    // each lie. scratch: side_by_side_scratch elements.
+    void (*rows_solve)(const RowProblem<T>*, const T* const* systems, RowAnswer<T>*, int n, T* scratch);
     // Or, for a row of fewer entries than factors, by the matrix of the entries' products. False,
     // and nothing done, where the ridge is too small for it. scratch: dual_scratch elements.
     bool (*row_dual)(const RowProblem<T>&, RowAnswer<T>&, T* scratch);
@@ -238,6 +260,16 @@ constexpr std::int64_t shorter_than_steps(int steps, std::int64_t stride) {
 constexpr std::int64_t short_scratch(std::int64_t stride) {
     return kShortRows * (kShort * (4 + kShort) + stride) + stride;
 }
+
+// Systems that are solved at once: as many as the longest vector has lanes. Up to so many factors,
+// where a second cache holds them.
+template <class T>
+constexpr std::int64_t kSideBySide = 64 / sizeof(T);
+constexpr std::int64_t kSideBySideFactors = 64;
+constexpr std::int64_t side_by_side_scratch(std::int64_t stride) {
+    return (stride + 2) * (stride + 3) / 2 * kLanes;
+}
+constexpr std::int64_t system_elements(std::int64_t stride) { return stride * stride + 4 * stride + 16; }
 
 enum class Isa { baseline, avx2, avx512 };
 

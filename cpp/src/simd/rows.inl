@@ -176,8 +176,8 @@ MF_INLINE void by_width(std::int64_t stride, F f) {
 }
 
 // COUNT vectors of columns, from `column` on, of n entries' rows from entry t on: `tile` gets
-// sqrt(c) y, and gy and cy grow by g y and c y.
-template <class T, bool BIAS, int COUNT>
+// sqrt(c) y, and gy and cy grow by g y and c y. UNIT: c is 1.
+template <class T, bool BIAS, bool UNIT, int COUNT>
 MF_INLINE void weigh(const RowProblem<T>& p, const Gathered<T>& rows, std::int64_t t, std::int64_t n,
                      std::int64_t column, const T* roots, T* gy, T* cy, T* tile) {
     const std::int64_t k = p.table.stride, ld = kTileRow(k);
@@ -189,13 +189,14 @@ MF_INLINE void weigh(const RowProblem<T>& p, const Gathered<T>& rows, std::int64
     }
     for (std::int64_t i = 0; i < n; ++i) {
         const T* y = rows.row(t + i) + column;
-        const V<T> g = splat<T>(p.g[t + i]), c = splat<T>(p.c[t + i]), w = splat<T>(roots[i]);
+        const V<T> g = splat<T>(p.g[t + i]), c = splat<T>(UNIT ? T(1) : p.c[t + i]);
+        const V<T> w = splat<T>(UNIT ? T(1) : roots[i]);
 #pragma GCC unroll 4
         for (int v = 0; v < COUNT; ++v) {
             const V<T> yv = load(y + v * W<T>);
-            store<T>(tile + i * ld + column + v * W<T>, w * yv);
+            store<T>(tile + i * ld + column + v * W<T>, UNIT ? yv : w * yv);
             sum_g[v] += g * yv;
-            if constexpr (BIAS) sum_c[v] += c * yv;
+            if constexpr (BIAS) sum_c[v] += UNIT ? yv : c * yv;
         }
     }
 #pragma GCC unroll 4
@@ -206,7 +207,7 @@ MF_INLINE void weigh(const RowProblem<T>& p, const Gathered<T>& rows, std::int64
 }
 
 // moments: [0, k) sum g y, [k, 2k) sum c y, [2k] sum g, [2k + 1] sum c; [2k + 16, 4k + 16) work.
-template <class T, bool BIAS>
+template <class T, bool BIAS, bool UNIT>
 MF_INLINE void row_gram_of(const RowProblem<T>& p, T* gram, T* moments, T* scratch) {
     constexpr int G = kGroup<T>;
     const std::int64_t k = p.table.stride;
@@ -216,15 +217,16 @@ MF_INLINE void row_gram_of(const RowProblem<T>& p, T* gram, T* moments, T* scrat
     rows.start(k);
     for (std::int64_t t = 0; t < p.n; t += kTile) {
         const std::int64_t n = p.n - t < kTile ? p.n - t : kTile;
-        for (std::int64_t i = 0; i < n; ++i) roots[i] = root(p.c[t + i]);
+        if constexpr (!UNIT)
+            for (std::int64_t i = 0; i < n; ++i) roots[i] = root(p.c[t + i]);
         for (std::int64_t i = 0; i < n; i += G) {
             total_g += load_group(p.g + t + i);
             total_c += load_group(p.c + t + i);
         }
         std::int64_t j = 0;
         for (; j + 4 * W<T> <= k; j += 4 * W<T>)
-            weigh<T, BIAS, 4>(p, rows, t, n, j, roots, gy, cy, scratch);
-        for (; j < k; j += W<T>) weigh<T, BIAS, 1>(p, rows, t, n, j, roots, gy, cy, scratch);
+            weigh<T, BIAS, UNIT, 4>(p, rows, t, n, j, roots, gy, cy, scratch);
+        for (; j < k; j += W<T>) weigh<T, BIAS, UNIT, 1>(p, rows, t, n, j, roots, gy, cy, scratch);
         Coming<T> coming(p, t + n, syrk_pauses<T>(k));
         if (p.starts && t == 0)
             syrk_upper<T, Into::overwrite>(gram, scratch, kTileRow(k), k, n, coming);
@@ -237,10 +239,12 @@ MF_INLINE void row_gram_of(const RowProblem<T>& p, T* gram, T* moments, T* scrat
 
 template <class T>
 void row_gram(const RowProblem<T>& p, T* gram, T* moments, T* scratch) {
-    if (p.bias)
-        row_gram_of<T, true>(p, gram, moments, scratch);
+    if (p.bias && p.unit)
+        row_gram_of<T, true, true>(p, gram, moments, scratch);
+    else if (p.bias)
+        row_gram_of<T, true, false>(p, gram, moments, scratch);
     else
-        row_gram_of<T, false>(p, gram, moments, scratch);
+        row_gram_of<T, false, false>(p, gram, moments, scratch);
 }
 
 template <class T>

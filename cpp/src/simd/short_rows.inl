@@ -3,15 +3,6 @@
 // With z_j = D^-1/2 y_j the answer is x = D^-1/2 sum_j s_j u_j z_j, where S (z_i . z_j + 1 / bias_ridge) S + I
 // times u is w, S the diagonal of s_j = sqrt(c_j), and w_j = g_j / s_j.
 
-// Element j of row r of a batch lies in lane r of vector j.
-template <class T>
-struct Lanes {
-    T* data;
-    MF_INLINE T& at(std::int64_t j, std::int64_t r) const { return data[j * W<T> + r]; }
-    MF_INLINE V<T> operator[](std::int64_t j) const { return load(data + j * W<T>); }
-    MF_INLINE void set(std::int64_t j, V<T> v) const { store<T>(data + j * W<T>, v); }
-};
-
 template <class T>
 struct ShortBatch {
     Lanes<T> s, w, u, start, kernel, inverse;  // start: scores at the warm start

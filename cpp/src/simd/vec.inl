@@ -46,45 +46,52 @@ MF_INLINE V<T> splat(T x) {
     return x - V<T>{};  // GCC's broadcast: x - 0 is x for every x
 }
 
-// Fold<N, L>: from two vectors of N lanes, those of a first: what lies in the even blocks of L lanes
-// plus what lies in the odd ones. Up to 128 bits (P lanes) each part keeps to itself, the one order
-// that is one instruction.
-template <int P, int N, int L>
-struct Fold;
-#define MF_FOLD(P, N, L, EVEN, ODD)                                                      \
-    template <>                                                                          \
-    struct Fold<P, N, L> {                                                               \
-        template <class X>                                                               \
-        static MF_INLINE X of(X a, X b) {                                                \
-            return __builtin_shufflevector(a, b, EVEN) + __builtin_shufflevector(a, b, ODD); \
-        }                                                                                \
-    };
-#define MF_LANES(...) __VA_ARGS__
-MF_FOLD(4, 4, 1, MF_LANES(0, 2, 4, 6), MF_LANES(1, 3, 5, 7))
-MF_FOLD(4, 8, 1, MF_LANES(0, 2, 8, 10, 4, 6, 12, 14), MF_LANES(1, 3, 9, 11, 5, 7, 13, 15))
-MF_FOLD(4, 16, 1, MF_LANES(0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12, 14, 28, 30),
-        MF_LANES(1, 3, 17, 19, 5, 7, 21, 23, 9, 11, 25, 27, 13, 15, 29, 31))
-MF_FOLD(2, 2, 1, MF_LANES(0, 2), MF_LANES(1, 3))
-MF_FOLD(2, 4, 1, MF_LANES(0, 4, 2, 6), MF_LANES(1, 5, 3, 7))
-MF_FOLD(2, 8, 1, MF_LANES(0, 8, 2, 10, 4, 12, 6, 14), MF_LANES(1, 9, 3, 11, 5, 13, 7, 15))
-MF_FOLD(2, 4, 2, MF_LANES(0, 1, 4, 5), MF_LANES(2, 3, 6, 7))
-MF_FOLD(2, 8, 2, MF_LANES(0, 1, 4, 5, 8, 9, 12, 13), MF_LANES(2, 3, 6, 7, 10, 11, 14, 15))
-#undef MF_FOLD
-#undef MF_LANES
+// 0..N-1 as a template's arguments.
+template <int... I>
+struct Numbers {};
+template <int N, int... I>
+struct UpTo : UpTo<N - 1, N - 1, I...> {};
+template <int... I>
+struct UpTo<0, I...> {
+    using type = Numbers<I...>;
+};
 
-// The lower half of the lanes plus the upper one.
-template <class X>
-MF_INLINE auto halves4(X v) {
-    return __builtin_shufflevector(v, v, 0, 1) + __builtin_shufflevector(v, v, 2, 3);
+// N lanes of two vectors side by side, the i-th of which was LANE::of(i).
+template <class LANE, class X, int... I>
+MF_INLINE auto shuffled(X a, X b, Numbers<I...>) {
+    return __builtin_shufflevector(a, b, LANE::of(I)...);
 }
-template <class X>
-MF_INLINE auto halves8(X v) {
-    return __builtin_shufflevector(v, v, 0, 1, 2, 3) + __builtin_shufflevector(v, v, 4, 5, 6, 7);
+template <class LANE, int N, class X>
+MF_INLINE auto shuffled(X a, X b) {
+    return shuffled<LANE>(a, b, typename UpTo<N>::type{});
 }
-template <class X>
-MF_INLINE auto halves16(X v) {
-    return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
-           __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+
+template <int FIRST>
+struct From {
+    static constexpr int of(int i) { return FIRST + i; }
+};
+
+// The lower half of N lanes plus the upper one.
+template <int N, class X>
+MF_INLINE auto halves(X v) {
+    return shuffled<From<0>, N / 2>(v, v) + shuffled<From<N / 2>, N / 2>(v, v);
+}
+
+// Of each part of S lanes the even or odd blocks of L, those of the first vector of N lanes before the
+// second's.
+template <int N, int S, int L, int ODD>
+struct Blocks {
+    static constexpr int of(int i) {
+        const int half = i % S / (S / 2), m = i % (S / 2);
+        return half * N + i / S * S + (2 * (m / L) + ODD) * L + m % L;
+    }
+};
+
+// From two vectors one: what lies in the even blocks plus what lies in the odd ones. Parts of 128 bits
+// are the one order that is one instruction.
+template <int N, int S, int L, class X>
+MF_INLINE X fold(X a, X b) {
+    return shuffled<Blocks<N, S, L, 0>, N>(a, b) + shuffled<Blocks<N, S, L, 1>, N>(a, b);
 }
 
 // Rows handled together: as many as one vector of their sums has lanes, at most four.
@@ -108,15 +115,15 @@ template <class T>
 MF_INLINE Group<T> sum_lanes(V<T>* v) {
     constexpr int N = W<T>, G = kGroup<T>, P = 16 / sizeof(T);
 #pragma GCC unroll 4
-    for (int i = 0; i < G / 2; ++i) v[i] = Fold<P, N, 1>::of(v[2 * i], v[2 * i + 1]);
-    if constexpr (G == 4) v[0] = Fold<P, N, P == 2 ? 2 : 1>::of(v[0], v[1]);
+    for (int i = 0; i < G / 2; ++i) v[i] = fold<N, P, 1>(v[2 * i], v[2 * i + 1]);
+    if constexpr (G == 4) v[0] = P == 2 ? fold<N, N, 2>(v[0], v[1]) : fold<N, P, 1>(v[0], v[1]);
     if constexpr (N == 16) {
-        return halves8(halves16(v[0]));
+        return halves<8>(halves<16>(v[0]));
     } else if constexpr (N == 8 && P == 2) {  // two parts of each pair of rows, side by side
-        const V<T> w = Fold<P, N, 2>::of(v[0], v[0]);
+        const V<T> w = fold<N, N, 2>(v[0], v[0]);
         return __builtin_shufflevector(w, w, 0, 1, 2, 3);
     } else if constexpr (N == 8) {
-        return halves8(v[0]);
+        return halves<8>(v[0]);
     } else {
         return v[0];
     }
@@ -144,13 +151,13 @@ template <class T>
 MF_INLINE T sum(V<T> v) {
     constexpr int N = W<T>;
     if constexpr (N == 16) {
-        const auto w = halves4(halves8(halves16(v)));
+        const auto w = halves<4>(halves<8>(halves<16>(v)));
         return w[0] + w[1];
     } else if constexpr (N == 8) {
-        const auto w = halves4(halves8(v));
+        const auto w = halves<4>(halves<8>(v));
         return w[0] + w[1];
     } else if constexpr (N == 4) {
-        const auto w = halves4(v);
+        const auto w = halves<4>(v);
         return w[0] + w[1];
     } else {
         return v[0] + v[1];
@@ -170,3 +177,12 @@ MF_INLINE void prefetch_row(const T* row, std::int64_t stride) {
     const std::int64_t bytes = stride * static_cast<std::int64_t>(sizeof(T));
     for (std::int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(p + b, 0, 3);
 }
+
+// Element j of row r of a batch lies in lane r of vector j.
+template <class T>
+struct Lanes {
+    T* data;
+    MF_INLINE T& at(std::int64_t j, std::int64_t r) const { return data[j * W<T> + r]; }
+    MF_INLINE V<T> operator[](std::int64_t j) const { return load(data + j * W<T>); }
+    MF_INLINE void set(std::int64_t j, V<T> v) const { store<T>(data + j * W<T>, v); }
+};
