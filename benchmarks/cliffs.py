@@ -52,6 +52,7 @@ class Case:
 
 CASES = {
     "plain, 6k users of 160": Case((6000, 3700, 160), ""),
+    "6k users of 160, 20k items": Case((6000, 20_000, 160), "plain, 6k users of 160"),
     "66k users of 15": Case((66_000, 20_000, 15), "plain, 6k users of 160"),
     "200k users of 5": Case((200_000, 20_000, 5), "plain, 6k users of 160"),
     "200k users of 5, one item of all": Case((200_000, 20_000, 5), "200k users of 5", giant=True),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from conftest import core_csr, table
 from matfac import _core, reference
@@ -85,3 +86,36 @@ def test_explicit_sweeps_turn_a_table_where_its_columns_are_alike(turned: bool, 
         mean=3.0, fixed_counts=np.ones(N), fit_bias=False, **shared,
     )  # fmt: skip
     np.testing.assert_allclose(x[:, :k] @ y[:, :k].T, wanted @ mixed.T, atol=10 * TOLERANCE[dtype])
+
+
+def test_a_sample_of_a_long_table_serves_the_preconditioner(dtype: str, isa: str) -> None:
+    """What two steps reach hardly depends on it, what many do not at all."""
+    k, n_items = 12, 512 * 16 * 3 + 5
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(n_items, k)) @ rng.normal(size=(k, k)) * 0.3
+    columns = rng.integers(0, n_items // 40, (20, 40)) + n_items // 40 * np.arange(40)
+    values = rng.integers(1, 6, columns.size).astype(np.float64)
+    matrix = sp.csr_array((values, columns.ravel(), np.arange(0, 801, 40)), shape=(20, n_items))
+    counts = rng.integers(1, 30, n_items).astype(np.float64)
+    shared: dict[str, Any] = {"ridge": np.full(20, 0.5)}
+    for steps in (2, 60):
+        x = table(np.zeros((20, k)), dtype)
+        _core.half_sweep(
+            core_csr(matrix, dtype),
+            loss="ratings",
+            k=k,
+            fixed=table(y, dtype),
+            solved=x,
+            ridge=shared["ridge"].astype(dtype),
+            fixed_weight=counts.astype(dtype),
+            cg_steps=steps,
+            tolerance=1e-20,
+            keep_basis=True,
+            n_threads=2,
+        )
+        wanted, _ = reference.explicit_half_sweep(
+            (matrix.indptr, matrix.indices, matrix.data), y, None, np.zeros((20, k)), None,
+            mean=0.0, fixed_counts=counts, cg_steps=steps, fit_bias=False, **shared,
+        )  # fmt: skip
+        near = 0.05 if steps == 2 else 30 * TOLERANCE[dtype]
+        np.testing.assert_allclose(x[:, :k], wanted, atol=near * np.abs(wanted).max())

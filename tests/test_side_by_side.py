@@ -8,7 +8,7 @@ import pytest
 from conftest import table
 from row_cases import N, case, objective, solve, twin
 
-# Longer than three quarters of 64 factors; one more than fill 16 lanes, so that some go alone.
+# Longer than three quarters of 64 factors; one more than sixteen lanes hold.
 LENGTHS = [49 + (7 * i) % (N - 49) for i in range(17)]
 TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
 

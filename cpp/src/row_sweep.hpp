@@ -71,7 +71,8 @@ private:
                         std::int64_t chunk, int thread) {
         constexpr std::int64_t depth = PairTable<T>::kDepth;
         const std::int64_t k = s_.fixed.stride, columns = s_.ratings.n_cols;
-        Buffer<T> entries(static_cast<std::size_t>(2 * n * depth)), work(static_cast<std::size_t>(system_elements(k)));
+        Buffer<T> entries(static_cast<std::size_t>(2 * n * depth));
+        Buffer<T> work(static_cast<std::size_t>(system_elements(k)));
         Buffer<T> sums(static_cast<std::size_t>(n * pairs.width())), moments(static_cast<std::size_t>(n * k));
         T *c = entries.data(), *g = c + n * depth;
         std::vector<double> constants(static_cast<std::size_t>(n), 0.0);
@@ -91,9 +92,9 @@ private:
             begin_system(work.data());
             pairs.unpack(sums.data(), n, i, work.data());
             std::copy_n(moments.data() + i * k, k, work.data() + k * k);
-            const double value = solve_system(first + i, work.data());
-            values_[2 * chunk] += constants[i] + value + rows_.prior_constant(first + i);
-            values_[2 * chunk + 1] += rows_.ridge_part(first + i);
+            const RowAnswer<T> a = solve_system(first + i, work.data(), constants[i]);
+            values_[2 * chunk] += a.value + rows_.prior_constant(first + i);
+            values_[2 * chunk + 1] += rows_.ridge_part(first + i, a.square);
         }
     }
 
@@ -130,13 +131,19 @@ private:
         return thread_work(thread) + work_elements() + i * system_elements(s_.fixed.stride);
     }
 
+    // Rows whose entries' systems a thread holds, and the constants that complete their squares.
+    struct Formed {
+        std::int64_t n = 0, rows[kSideBySide<T>];
+        double constants[kSideBySide<T>];
+    };
+
     void solve_chunk(std::int64_t chunk, int thread) {
         if (chunk < plan_.batches) return solve_batch(chunk, thread);
         const std::int64_t end = plan_.chunks[chunk + 1];
-        double value = 0, ridge = 0, own[kShortRows];
-        const auto add = [&](std::int64_t row, double part) {
-            value += part + rows_.prior_constant(row);
-            ridge += rows_.ridge_part(row);
+        double value = 0, ridge = 0;
+        const auto add = [&](std::int64_t row, const RowAnswer<T>& a) {
+            value += a.value + rows_.prior_constant(row);
+            ridge += rows_.ridge_part(row, a.square);
         };
         Formed formed;
         std::int64_t work = kWork;  // since the last look at the clock
@@ -156,25 +163,21 @@ private:
             }
             const std::int64_t next = plan_.order[std::min(i + 1, end - 1)];
             if (few > 0) {
-                solve_formed(formed, thread, add);
-                solve_short(i, n, end, own, thread);
-            } else if (!by_gram()) {
-                own[0] = solve_by_cg(plan_.order[i], next, thread);
-            } else if (!solve_by_dual(plan_.order[i], next, thread, own[0])) {
-                form(plan_.order[i++], next, formed, thread);
-                if (formed.n == systems()) solve_formed(formed, thread, add);
-                continue;
-            }
-            for (std::int64_t j = 0; j < n; ++i, ++j) {
-                const std::int64_t row = plan_.order[i];
+                solve_short(i, n, end, formed, thread, add);
+            } else if (by_gram()) {
+                solve_by_gram(plan_.order[i], next, formed, thread, add);
+            } else {
+                const RowAnswer<T> a = solve_by_cg(plan_.order[i], next, thread);
                 if (i < plan_.apart)
-                    keep(i, own[j] + rows_.prior_constant(row), rows_.ridge_part(row));
+                    keep(i, plan_.order[i], a);
                 else
-                    add(row, own[j]);
+                    add(plan_.order[i], a);
             }
+            i += n;
         }
-        solve_formed(formed, thread, add);
-        keep(plan_.apart + chunk, value, ridge);
+        if (formed.n > 0) solve_formed(formed, thread, add);
+        values_[2 * (plan_.apart + chunk)] = value;
+        values_[2 * (plan_.apart + chunk) + 1] = ridge;
     }
 
     // How many rows from the i-th on are short, and solved together.
@@ -191,10 +194,13 @@ private:
     }
     bool drawn() const { return s_.prior.data != nullptr || s_.prior_bias != nullptr; }
 
-    // Rows i..i + n of the order; own: their values.
-    void solve_short(std::int64_t i, std::int64_t n, std::int64_t end, double* own, int thread) const {
+    // Rows i..i + n of the order.
+    template <class Add>
+    void solve_short(std::int64_t i, std::int64_t n, std::int64_t end, Formed& formed, int thread,
+                     Add&& add) const {
         RowProblem<T> rows[kShortRows];
         RowAnswer<T> answers[kShortRows];
+        double constants[kShortRows];
         bool solved[kShortRows];
         T* const terms = thread_scratch(thread);
         for (std::int64_t j = 0; j < n; ++j) {
@@ -203,7 +209,7 @@ private:
             T* const c = terms + 2 * kShort * j;
             rows[j] = rows_.problem(row);
             answers[j] = rows_.answer(row);
-            own[j] = rows_.terms(rows[j], begin, s_.ratings.indptr[row + 1], c, c + kShort, curvature);
+            constants[j] = rows_.terms(rows[j], begin, s_.ratings.indptr[row + 1], c, c + kShort, curvature);
             if (i + j + n < end) announce(rows[j], plan_.order[i + j + n]);
         }
         kernel_.short_rows(rows, answers, solved, static_cast<int>(n),
@@ -211,13 +217,12 @@ private:
         for (std::int64_t j = 0; j < n; ++j) {
             const std::int64_t row = plan_.order[i + j];
             if (solved[j]) {
-                own[j] += answers[j].value;
+                answers[j].value += constants[j];
+                add(row, answers[j]);
             } else if (by_gram()) {
-                Formed alone;
-                form(row, row, alone, thread);
-                solve_formed(alone, thread, [&](std::int64_t, double value) { own[j] = value; });
+                form(row, row, formed, thread, add);
             } else {
-                own[j] = solve_by_cg(row, row, thread);
+                add(row, solve_by_cg(row, row, thread));
             }
         }
     }
@@ -227,9 +232,10 @@ private:
         p.n_next = s_.ratings.length(next);
     }
 
-    void keep(std::int64_t at, double value, double ridge) {
-        values_[2 * at] = value;
-        values_[2 * at + 1] = ridge;
+    // Of a row whose value is summed apart.
+    void keep(std::int64_t at, std::int64_t row, const RowAnswer<T>& a) {
+        values_[2 * at] = a.value + rows_.prior_constant(row);
+        values_[2 * at + 1] = rows_.ridge_part(row, a.square);
     }
 
     // Adds the terms, in c and g, to the row's problem; returns the constant that completes the square.
@@ -245,13 +251,14 @@ private:
         return constant;
     }
 
-    double solve_by_cg(std::int64_t row, std::int64_t next, int thread) const {
+    RowAnswer<T> solve_by_cg(std::int64_t row, std::int64_t next, int thread) const {
         T *c = thread_scratch(thread), *g = c + entry_capacity();
         CgRow<T> cg{rows_.problem(row)};
         const double constant = begin_cg(cg, row, c, g, g + entry_capacity());
         if (next != row) announce(cg.problem, next);
         kernel_.row_cg(cg, s_.cg_steps, tolerance(), relaxation());
-        return constant + cg.answer.value;
+        cg.answer.value += constant;
+        return cg.answer;
     }
     T tolerance() const { return static_cast<T>(s_.tolerance); }
     T relaxation() const { return static_cast<T>(s_.relaxation); }
@@ -266,14 +273,16 @@ private:
             const std::int64_t row = plan_.order[begin + i], room = padded(s_.ratings.length(row));
             T *c = free, *g = c + room, *work = g + room;
             rows.push_back({rows_.problem(row)});
-            constants.push_back(begin_cg(rows.back(), row, c, g, work) + rows_.prior_constant(row));
+            constants.push_back(begin_cg(rows.back(), row, c, g, work));
             free = work + kCgVectors * s_.fixed.stride;
         }
         if (!solve_in_bands(kernel_, rows.data(), n, s_.cg_steps, tolerance(), relaxation(),
                             [&] { return control_.stopped(thread); }))
             return;
-        for (std::int64_t i = 0; i < n; ++i)
-            keep(begin + i, constants[i] + rows[i].answer.value, rows_.ridge_part(plan_.order[begin + i]));
+        for (std::int64_t i = 0; i < n; ++i) {
+            rows[i].answer.value += constants[i];
+            keep(begin + i, plan_.order[begin + i], rows[i].answer);
+        }
     }
 
     // Zeros, and in front of them the matrix that every row's system starts with; moments alone where
@@ -284,19 +293,20 @@ private:
         if (s_.descends() && shared_ != nullptr) std::copy_n(shared_, k * k, work);
     }
 
-    // The answer of the row whose entries' system lies in `work`; returns its value, lasso included.
-    double solve_system(std::int64_t row, T* work) const {
+    // The answer of the row whose entries' system lies in `work`, its value with the constant
+    // and the lasso.
+    RowAnswer<T> solve_system(std::int64_t row, T* work, double constant) const {
         const RowProblem<T> p = rows_.problem(row);
         T* moments = work + s_.fixed.stride * s_.fixed.stride;
         rows_.add_prior(p, moments);
         RowAnswer<T> a = rows_.answer(row);
-        if (!s_.descends()) {
+        if (s_.descends())
+            kernel_.row_descend(p, work, moments, a, s_.cg_steps > 0 ? s_.cg_steps : kPasses,
+                                static_cast<T>(s_.tolerance));
+        else
             kernel_.row_solve(p, work, moments, a);
-            return a.value;
-        }
-        kernel_.row_descend(p, work, moments, a, s_.cg_steps > 0 ? s_.cg_steps : kPasses,
-                            static_cast<T>(s_.tolerance));
-        return a.value + rows_.lasso_part(row);
+        a.value += constant + rows_.lasso_part(row);
+        return a;
     }
 
     // Adds entries [begin, end) to the Gram and moments that lie in `work`; returns the constant.
@@ -319,48 +329,55 @@ private:
     }
 
     // By the entries' own products where that is less work; false: it is not.
-    bool solve_by_dual(std::int64_t row, std::int64_t next, int thread, double& value) const {
+    bool solve_by_dual(std::int64_t row, std::int64_t next, int thread, RowAnswer<T>& a) const {
         if (s_.descends() || drawn() || s_.ratings.length(row) > longest_dual()) return false;
         RowProblem<T> p = rows_.problem(row);
         T* scratch = thread_scratch(thread);
         double curvature = 0;
         const double constant =
             rows_.terms(p, s_.ratings.indptr[row], s_.ratings.indptr[row + 1], scratch,
-                 scratch + entry_capacity(), curvature);
+                        scratch + entry_capacity(), curvature);
         if (next != row) announce(p, next);
-        RowAnswer<T> a = rows_.answer(row);
+        a = rows_.answer(row);
         if (!kernel_.row_dual(p, a, thread_work(thread))) return false;
-        value = constant + a.value;
+        a.value += constant;
         return true;
     }
     std::int64_t longest_dual() const { return s_.fixed.stride * 3 / 4; }
 
-    // Rows whose entries' systems a thread holds, and the constants that complete their squares.
-    struct Formed {
-        std::int64_t n = 0, rows[kSideBySide<T>];
-        double constants[kSideBySide<T>];
-    };
+    // add(row, answer), at once or together with rows to come.
+    template <class Add>
+    void solve_by_gram(std::int64_t row, std::int64_t next, Formed& formed, int thread,
+                       Add&& add) const {
+        RowAnswer<T> a;
+        if (solve_by_dual(row, next, thread, a))
+            add(row, a);
+        else
+            form(row, next, formed, thread, add);
+    }
 
-    void form(std::int64_t row, std::int64_t next, Formed& formed, int thread) const {
+    // By its own length alone, so that its bits do not depend on the rows around it.
+    bool side_by_side(std::int64_t row) const {
+        return systems() > 1 && s_.ratings.length(row) <= kSideBySideEntries;
+    }
+
+    template <class Add>
+    void form(std::int64_t row, std::int64_t next, Formed& formed, int thread, Add&& add) const {
         T* system = thread_system(thread, formed.n);
         RowProblem<T> p = rows_.problem(row);
         p.starts = !s_.descends();
         begin_system(system, p.starts);
-        formed.rows[formed.n] = row;
-        formed.constants[formed.n++] =
+        const double constant =
             add_gram(p, s_.ratings.indptr[row], s_.ratings.indptr[row + 1], next, system, thread);
+        if (!side_by_side(row)) return add(row, solve_system(row, system, constant));
+        formed.rows[formed.n] = row;
+        formed.constants[formed.n++] = constant;
+        if (formed.n == systems()) solve_formed(formed, thread, add);
     }
 
-    // add(row, value) for each. Side by side where more than half of the lanes are taken.
     template <class Add>
     void solve_formed(Formed& formed, int thread, Add&& add) const {
         const std::int64_t n = formed.n;
-        formed.n = 0;
-        if (2 * n <= kSideBySide<T>) {
-            for (std::int64_t r = 0; r < n; ++r)
-                add(formed.rows[r], formed.constants[r] + solve_system(formed.rows[r], thread_system(thread, r)));
-            return;
-        }
         RowProblem<T> problems[kSideBySide<T>];
         RowAnswer<T> answers[kSideBySide<T>];
         const T* at[kSideBySide<T>] = {};
@@ -373,12 +390,17 @@ private:
             at[r] = system;
         }
         kernel_.rows_solve(problems, at, answers, static_cast<int>(n), thread_work(thread));
-        for (std::int64_t r = 0; r < n; ++r) add(formed.rows[r], formed.constants[r] + answers[r].value);
+        for (std::int64_t r = 0; r < n; ++r) {
+            answers[r].value += formed.constants[r];
+            add(formed.rows[r], answers[r]);
+        }
+        formed.n = 0;
     }
 
     // One row, all threads: its entries in pieces whose number does not depend on the threads.
     void solve_giant(std::int64_t g) {
-        const std::int64_t row = plan_.order[g], n = s_.ratings.length(row), size = system_elements(s_.fixed.stride);
+        const std::int64_t row = plan_.order[g], n = s_.ratings.length(row);
+        const std::int64_t size = system_elements(s_.fixed.stride);
         const std::int64_t begin = s_.ratings.indptr[row];
         const std::int64_t pieces = std::min<std::int64_t>(16, n / (kGiant / 4));
         Buffer<T> works(static_cast<std::size_t>(pieces * size));
@@ -396,8 +418,7 @@ private:
             constant += constants[piece];
             for (std::int64_t j = 0; j < size; ++j) works[j] += works[piece * size + j];
         }
-        const double value = constant + solve_system(row, works.data()) + rows_.prior_constant(row);
-        keep(g, value, rows_.ridge_part(row));
+        keep(g, row, solve_system(row, works.data(), constant));
     }
 
     const HalfSweep<T>& s_;

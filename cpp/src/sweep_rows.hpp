@@ -17,7 +17,8 @@ double distance(const T* a, const T* b, std::int64_t size) {
     double part[kParts] = {}, sum = 0;
     for (std::int64_t j = 0; j < size; j += kParts)
         for (int i = 0; i < kParts; ++i) {
-            const double z = static_cast<double>(a[j + i]) - (b != nullptr ? static_cast<double>(b[j + i]) : 0.0);
+            const double z = static_cast<double>(a[j + i]) -
+                             (b != nullptr ? static_cast<double>(b[j + i]) : 0.0);
             part[i] += z * z;
         }
     for (const double p : part) sum += p;
@@ -38,9 +39,6 @@ struct SweepRows {
 
     TableView<const T> fixed() const {
         return {s.fixed.n_rows, s.fixed.k, s.fixed.stride, s.fixed.data};
-    }
-    TableView<const T> solved() const {
-        return {s.solved.n_rows, s.solved.k, s.solved.stride, s.solved.data};
     }
 
     RowProblem<T> problem(std::int64_t row) const {
@@ -64,7 +62,8 @@ struct SweepRows {
 
     // Entries [begin, end) of the row as terms in c and g, with room for a multiple of kLanes; returns the
     // constant that completes the squares.
-    double terms(RowProblem<T>& p, std::int64_t begin, std::int64_t end, T* c, T* g, double& curvature) const {
+    double terms(RowProblem<T>& p, std::int64_t begin, std::int64_t end, T* c, T* g,
+                 double& curvature) const {
         RowEntries<T> e;
         e.loss = s.loss;
         e.n = p.n = end - begin;
@@ -102,12 +101,12 @@ struct SweepRows {
         return norm * static_cast<double>(s.lasso[row]);
     }
 
-    double ridge_part(std::int64_t row) const {
+    // square: of the row's answer.
+    double ridge_part(std::int64_t row, T square) const {
         const auto ridge = static_cast<double>(s.ridge[row]);
-        double part =
-            s.prior.data == nullptr
-                ? kernel.squares(solved(), s.ridge, row, row + 1)
-                : ridge * distance(s.solved.row(row), s.prior.row(row), s.solved.stride);
+        double part = ridge * (s.prior.data == nullptr
+                                   ? static_cast<double>(square)
+                                   : distance(s.solved.row(row), s.prior.row(row), s.solved.stride));
         if (s.solved_bias != nullptr) {
             const double z =
                 static_cast<double>(s.solved_bias[row]) -

@@ -111,7 +111,8 @@ def explicit_half_sweep(
     ridge : float or (n_rows,) array, see `row_ridge`
     weights : (nnz,) array, optional
     fixed_counts : (n_cols,) array, optional
-        Entries (or weight sums) of the fixed rows, for the preconditioner; None counts them.
+        Entries (or weight sums) of the fixed rows, for the preconditioner; None counts them. The
+        core takes evenly spaced ones of the rows of a long table, 512 or more a factor.
     cg_steps : int, optional
         Steps of `solve_rows_cg` with ``exact_short``; None solves all rows exactly.
     relaxation : float

@@ -62,6 +62,7 @@ struct RowAnswer {
     T* x = nullptr;     // stride entries: warm start in, answer out
     T* bias = nullptr;  // likewise
     double value = 0;   // of the problem's objective at the answer
+    T square = 0;       // x . x
 };
 
 constexpr int kMostGroup = 4;  // entries that a kernel takes at a time, at most
@@ -172,7 +173,8 @@ struct KernelTable {
     void (*row_solve)(const RowProblem<T>&, T* gram, T* moments, RowAnswer<T>&);
     // The latter for n rows at once, a lane each; systems: where the Gram and, after it, moments of
     // each lie. scratch: side_by_side_scratch elements.
-    void (*rows_solve)(const RowProblem<T>*, const T* const* systems, RowAnswer<T>*, int n, T* scratch);
+    void (*rows_solve)(const RowProblem<T>*, const T* const* systems, RowAnswer<T>*, int n,
+                       T* scratch);
     // Or, for a row of fewer entries than factors, by the matrix of the entries' products. False,
     // and nothing done, where the ridge is too small for it. scratch: dual_scratch elements.
     bool (*row_dual)(const RowProblem<T>&, RowAnswer<T>&, T* scratch);
@@ -262,10 +264,11 @@ constexpr std::int64_t short_scratch(std::int64_t stride) {
 }
 
 // Systems that are solved at once: as many as the longest vector has lanes. Up to so many factors,
-// where a second cache holds them.
+// where a second cache holds them, and entries, where forming one does not take far longer than lanes
+// that stay empty.
 template <class T>
 constexpr std::int64_t kSideBySide = 64 / sizeof(T);
-constexpr std::int64_t kSideBySideFactors = 64;
+constexpr std::int64_t kSideBySideFactors = 64, kSideBySideEntries = 512;
 constexpr std::int64_t side_by_side_scratch(std::int64_t stride) {
     return (stride + 2) * (stride + 3) / 2 * kLanes;
 }

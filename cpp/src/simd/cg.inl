@@ -136,6 +136,7 @@ MF_INLINE bool cg_turn(CgRow<T>& s, int steps, T tolerance, T relaxation) {
     }
     if (p.bias) *s.answer.bias = s.bias;
     s.answer.value = s.value;
+    s.answer.square = dot(x, x, k);
     return false;
 }
 

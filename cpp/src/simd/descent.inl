@@ -62,5 +62,6 @@ void row_descend(const RowProblem<T>& p, T* gram, T* moments, RowAnswer<T>& answ
     // x'Ax - 2 right'x with rest = right - Ax, and what the eliminated bias adds to it.
     answer.value = -static_cast<double>(dot(x, right, k)) - static_cast<double>(dot(x, rest, k)) -
                    static_cast<double>(share * total) * static_cast<double>(total);
+    answer.square = dot(x, x, k);
     if (p.bias) *answer.bias = share * (total - dot(cy, x, k));
 }

@@ -57,11 +57,15 @@ bool row_dual(const RowProblem<T>& p, RowAnswer<T>& answer, T* scratch) {
     T* const sides[] = {u};
     cholesky_solve<T, 1>(kernel, size, sides);
 
+    V<T> square{};
     for (std::int64_t i = 0; i < k; i += W<T>) {
         V<T> x{};
         for (std::int64_t j = 0; j < p.n; ++j) x += splat(u[j]) * load(z + j * k + i);
-        store<T>(answer.x + i, load(half + i) * x);
+        x *= load(half + i);
+        store<T>(answer.x + i, x);
+        square += x * x;
     }
+    answer.square = sum<T>(square);
     if (p.bias) *answer.bias = flat * dot(s, u, size);
     // The predictions are (w - u) / s; at the minimum the quadratic part is minus half the linear one.
     for (std::int64_t j = 0; j < size; ++j) u[j] = w[j] - u[j];

@@ -274,6 +274,7 @@ void row_solve(const RowProblem<T>& p, T* gram, T* moments, RowAnswer<T>& answer
         *answer.bias = b;
     }
     for (std::int64_t j = 0; j < k; ++j) x[j] = right[j];
+    answer.square = dot(x, x, k);
     // At the minimum the quadratic part is minus half the linear one.
     answer.value = -static_cast<double>(dot(x, moments, k)) -
                    static_cast<double>(b) * static_cast<double>(moments[2 * k]);

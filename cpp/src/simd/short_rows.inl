@@ -120,10 +120,11 @@ MF_INLINE V<T> short_factor(const ShortBatch<T>& b, std::int64_t size, V<T> flat
 // x += relaxation times the way to sum_j (s_j u_j) y_j / D; returns the ridge's part of its square.
 template <class T, int NV>
 MF_INLINE T short_step(const RowProblem<T>& p, const ShortBatch<T>& b, std::int64_t lane,
-                       const T* inverse, T relaxation, T* x) {
+                       const T* inverse, T relaxation, RowAnswer<T>& answer) {
     constexpr int HELD = NV > 0 ? NV : 1;
     const std::int64_t k = p.table.stride, vectors = NV > 0 ? NV : k / W<T>;
-    V<T> held[HELD], part{};
+    T* const x = answer.x;
+    V<T> held[HELD], part{}, square{};
     for (int c = 0; c < NV; ++c) held[c] = V<T>{};
     if constexpr (NV > 0)
         for (std::int64_t j = 0; j < p.n; ++j) {
@@ -133,21 +134,23 @@ MF_INLINE T short_step(const RowProblem<T>& p, const ShortBatch<T>& b, std::int6
             for (int c = 0; c < NV; ++c) held[c] += a * load(y + c * W<T>);
         }
     for (std::int64_t c = 0; c < vectors; ++c) {
-        V<T> sum{};
+        V<T> all{};
         if constexpr (NV > 0)
-            sum = held[c];
+            all = held[c];
         else
             for (std::int64_t j = 0; j < p.n; ++j)
-                sum += splat(b.s.at(j, lane)) * load(p.table.row(p.index[j]) + c * W<T>);
-        const V<T> d = load(inverse + c * W<T>), to = d * sum;
-        if (relaxation == T(1)) {
-            store<T>(x + c * W<T>, to);
-            continue;
+                all += splat(b.s.at(j, lane)) * load(p.table.row(p.index[j]) + c * W<T>);
+        const V<T> d = load(inverse + c * W<T>);
+        V<T> to = d * all;
+        if (relaxation != T(1)) {
+            const V<T> from = load(x + c * W<T>), way = to - from;
+            part += way * way / d;
+            to = from + splat(relaxation) * way;
         }
-        const V<T> from = load(x + c * W<T>), way = to - from;
-        part += way * way / d;
-        store<T>(x + c * W<T>, from + splat(relaxation) * way);
+        store<T>(x + c * W<T>, to);
+        square += to * to;
     }
+    answer.square = sum<T>(square);
     return sum<T>(part);
 }
 
@@ -190,7 +193,7 @@ void short_rows_of(const RowProblem<T>* p, RowAnswer<T>* answers, bool* solved, 
         solved[r] = q.ridge > 0 && !(q.bias && !(q.bias_ridge > 0)) && !(least_diagonal(q, q.scale) > 0) &&
                     most[r] < kMostKernel<T>;
         if (!solved[r]) continue;
-        T part = short_step<T, NV>(q, b, r, inverse + r * k, relaxation, answer.x);
+        T part = short_step<T, NV>(q, b, r, inverse + r * k, relaxation, answer);
         if (q.bias) {
             const T way = bias[r] - start_bias[r];
             part += q.bias_ridge * way * way;

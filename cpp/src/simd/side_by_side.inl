@@ -2,8 +2,8 @@
 // not wait for each other. With x's part A, the bias's s and t and the right sides g and h of a row, the
 // bordered matrix
 //   [A s g; s' t h; g' h 0] = U'U
-// has the forward half of the solution in U's last column, z, and at the minimum the quadratic part is
-// -z'z.
+// has the forward half of the solution, z, in U's last column, and at the minimum the quadratic part is
+// -z'z. U lies at `u`, in side_by_side_scratch elements.
 
 constexpr int kColumns = 4;  // of U at a time; the number of factors is a multiple of it
 
@@ -32,7 +32,7 @@ MF_INLINE Part<T, N> joined(const T* const* rows, int step, std::int64_t at) {
 
 // out[i]: element `at` + i of each row, a lane each.
 template <class T>
-MF_INLINE void turn(const T* const* rows, std::int64_t at, V<T>* out) {
+MF_INLINE void to_lanes(const T* const* rows, std::int64_t at, V<T>* out) {
     constexpr int N = W<T>, P = 16 / sizeof(T);
 #pragma GCC unroll 4
     for (int i = 0; i < N; i += P) {
@@ -148,84 +148,92 @@ MF_INLINE void lane_columns(T* u, std::int64_t j) {
     lane_diagonal<T, N>(u, j);
 }
 
-// Up to W rows whose Grams and moments lie at `systems`; u: column(u, k + 2) elements.
+// The bordered matrices of up to W rows whose Grams and moments lie at `systems`; lanes without a row get
+// the first one's.
 template <class T>
-MF_INLINE void solve_lanes(const RowProblem<T>* p, const T* const* systems, RowAnswer<T>* answers, int n,
-                           T* u) {
+MF_INLINE void fill_lanes(const RowProblem<T>* p, const T* const* systems, int n, T* u) {
     constexpr int N = W<T>;
     const std::int64_t k = p[0].table.stride;
+    const bool bias = p[0].bias;
     const T* rows[N];
-    V<T> ridge{}, scale{}, least{};
+    V<T> ridge{}, scale{}, least{}, t{}, h{};
     for (int r = 0; r < N; ++r) {
         const RowProblem<T>& q = p[r < n ? r : 0];
         rows[r] = systems[r < n ? r : 0];
         ridge[r] = q.ridge, scale[r] = q.scale, least[r] = least_diagonal(q, q.scale);
+        if (!bias) continue;
+        h[r] = rows[r][k * k + 2 * k];
+        t[r] = rows[r][k * k + 2 * k + 1] + q.bias_ridge;
     }
-    for (std::int64_t j = 0; j < k; j += N) {
-        V<T> x[N];
+    V<T> x[N];
+    for (std::int64_t j = 0; j < k; j += N)
         for (std::int64_t i = 0; i < j + N; ++i) {
-            turn<T>(rows, i * k + j, x);
+            to_lanes<T>(rows, i * k + j, x);
 #pragma GCC unroll 16
             for (int c = 0; c < N; ++c)
                 if (j + c >= i) column(u, j + c).set(i, x[c]);
         }
-    }
     for (std::int64_t j = 0; j < k; ++j) {
         const V<T> own = p[0].shared != nullptr ? ridge + scale * splat(p[0].shared[j]) : ridge;
         column(u, j).set(j, own < least ? V<T>{} : column(u, j)[j] + own);
     }
-    const Lanes<T> s = column(u, k), z = column(u, k + 1);
-    const bool bias = p[0].bias;
+    const Lanes<T> s = column(u, k), g = column(u, k + 1);
     for (std::int64_t j = 0; j < k; j += N) {
-        V<T> x[N];
-        turn<T>(rows, k * k + j, x);
-        for (int c = 0; c < N; ++c) z.set(j + c, x[c]);
-        if (bias) turn<T>(rows, k * k + k + j, x);
+        to_lanes<T>(rows, k * k + j, x);
+        for (int c = 0; c < N; ++c) g.set(j + c, x[c]);
+        if (bias) to_lanes<T>(rows, k * k + k + j, x);
         for (int c = 0; c < N; ++c) s.set(j + c, bias ? x[c] : V<T>{});
     }
-    V<T> t{}, h{};
-    if (bias)
-        for (int r = 0; r < N; ++r) {
-            h[r] = rows[r][k * k + 2 * k];
-            t[r] = rows[r][k * k + 2 * k + 1] + p[r < n ? r : 0].bias_ridge;
-        }
     s.set(k, t);
-    z.set(k, h);
-    z.set(k + 1, V<T>{});
+    g.set(k, h);
+    g.set(k + 1, V<T>{});
+}
 
-    for (std::int64_t j = 0; j < k; j += kColumns) lane_columns<T, kColumns>(u, j);
-    lane_columns<T, 2>(u, k);
-
-    V<T> value{};
-    for (std::int64_t j = 0; j <= k; ++j) value -= z[j] * z[j];
+// From z to x, in its place; returns the bias.
+template <class T>
+MF_INLINE V<T> lanes_back(T* u, std::int64_t k) {
+    constexpr int C = kColumns;
+    const Lanes<T> s = column(u, k), z = column(u, k + 1);
     const V<T> b = z[k] * s[k];
     for (std::int64_t j = 0; j < k; ++j) z.set(j, z[j] - b * s[j]);
-    for (std::int64_t j = k - kColumns; j >= 0; j -= kColumns) {
-        V<T> x[kColumns];
+    for (std::int64_t j = k - C; j >= 0; j -= C) {
+        V<T> x[C];
 #pragma GCC unroll 4
-        for (int c = kColumns - 1; c >= 0; --c) {
+        for (int c = C - 1; c >= 0; --c) {
             x[c] = z[j + c];
 #pragma GCC unroll 4
-            for (int d = c + 1; d < kColumns; ++d) x[c] -= column(u, j + d)[j + c] * x[d];
+            for (int d = c + 1; d < C; ++d) x[c] -= column(u, j + d)[j + c] * x[d];
             x[c] *= column(u, j + c)[j + c];
             z.set(j + c, x[c]);
         }
         for (std::int64_t i = 0; i < j; ++i) {
             V<T> rest = z[i];
 #pragma GCC unroll 4
-            for (int c = 0; c < kColumns; ++c) rest -= column(u, j + c)[i] * x[c];
+            for (int c = 0; c < C; ++c) rest -= column(u, j + c)[i] * x[c];
             z.set(i, rest);
         }
     }
-    for (int r = 0; r < n; ++r) {
-        for (std::int64_t j = 0; j < k; ++j) answers[r].x[j] = z.at(j, r);
-        if (bias) *answers[r].bias = b[r];
-        answers[r].value = static_cast<double>(value[r]);
-    }
+    return b;
 }
 
 template <class T>
-void rows_solve(const RowProblem<T>* p, const T* const* systems, RowAnswer<T>* answers, int n, T* scratch) {
-    for (int r = 0; r < n; r += W<T>)
-        solve_lanes<T>(p + r, systems + r, answers + r, n - r < W<T> ? n - r : W<T>, scratch);
+void rows_solve(const RowProblem<T>* p, const T* const* systems, RowAnswer<T>* answers, int n, T* u) {
+    const std::int64_t k = p[0].table.stride;
+    const Lanes<T> z = column(u, k + 1);
+    for (int first = 0; first < n; first += W<T>) {
+        fill_lanes(p + first, systems + first, n - first, u);
+        for (std::int64_t j = 0; j < k; j += kColumns) lane_columns<T, kColumns>(u, j);
+        lane_columns<T, 2>(u, k);
+        V<T> value{}, square{};
+        for (std::int64_t j = 0; j <= k; ++j) value -= z[j] * z[j];
+        const V<T> bias = lanes_back(u, k);
+        for (std::int64_t j = 0; j < k; ++j) square += z[j] * z[j];
+        for (int r = 0; r < W<T> && first + r < n; ++r) {
+            RowAnswer<T>& a = answers[first + r];
+            for (std::int64_t j = 0; j < k; ++j) a.x[j] = z.at(j, r);
+            if (p[0].bias) *a.bias = bias[r];
+            a.value = static_cast<double>(value[r]);
+            a.square = square[r];
+        }
+    }
 }

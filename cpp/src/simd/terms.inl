@@ -72,8 +72,38 @@ MF_INLINE double implicit_terms(const RowEntries<T>& e, T* c, T* g) {
     return sums.total();
 }
 
+// The same for kShort entries at most, one by one: less work than filling vectors.
+template <class T>
+MF_INLINE double few_terms(const RowEntries<T>& e, T* c, T* g, double& curvature) {
+    for (std::int64_t j = 0; j < padded(e.n); j += W<T>) {
+        store<T>(c + j, V<T>{});
+        store<T>(g + j, V<T>{});
+    }
+    const bool ratings = e.loss == Loss::ratings, hu = e.loss == Loss::hu;
+    const T alpha = hu ? e.alpha : T(1), own = hu ? T(1) : T(0);
+    double constant = 0, weights = 0;
+    for (std::int64_t j = 0; j < e.n; ++j) {
+        const T w = e.weights != nullptr ? e.weights[j] : T(1);
+        T r = e.values != nullptr ? e.values[j] : T(1);
+        if (ratings) {
+            r -= e.mean + (e.bias != nullptr ? e.bias[e.index[j]] : T(0));
+            c[j] = w;
+            g[j] = w * r;
+            constant += static_cast<double>(g[j]) * static_cast<double>(r);
+            weights += static_cast<double>(w);
+        } else {
+            c[j] = w * (alpha * r);
+            g[j] = c[j] + own * w;
+            constant += static_cast<double>(g[j]);
+        }
+    }
+    curvature += weights;
+    return constant;
+}
+
 template <class T>
 double row_terms(const RowEntries<T>& e, T* __restrict c, T* __restrict g, double& curvature) {
+    if (e.n <= kShort) return few_terms(e, c, g, curvature);
     const std::int64_t n = e.n;
     const T *const values = e.values, *const weights = e.weights;
     for (std::int64_t j = 0; j < n; ++j) g[j] = values != nullptr ? values[j] : T(1);
