@@ -86,7 +86,7 @@ SOLVERS = (
     ),
     Mutant("few entries: weights", TERMS, "g[j] = «w * r»;", "r", "short_rows"),
     Mutant("few entries: confidence", TERMS, "c[j] = w * («alpha * r»);", "alpha", "short_rows"),
-    Mutant("preconditioner: sample", GRAM, "all.row(«r * step»)", "0", "short_rows"),
+    Mutant("preconditioner: sample", GEMM, "at = «(r + i) * step»,", "0", "short_rows"),
     Mutant("row's square", SIDE, "square += «z[j] * z[j]»;", "z[j]", "side_by_side half_sweep"),
     Mutant("descent: start", SWEEP, "p.starts = «!s_.descends()»;", "true", "descent"),
     Mutant("cg rows", ROWS, "(c < KEPT ? «kept[c][i]» :", "kept[0][i]", "half_sweep"),

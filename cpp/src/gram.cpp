@@ -38,45 +38,24 @@ bool nearly_diagonal(std::int64_t k, const std::vector<double>& gram) {
     return true;
 }
 
-// Every so many of the rows, from one end to the other: their Gram is off the whole table's mean by
-// about 1 / sqrt(kSampled).
-template <class T>
-struct SampledRows {
-    Buffer<T> rows, weights;
-    TableView<const T> table;
-
-    SampledRows(TableView<const T> all, const T* weight) : table(all) {
-        const std::int64_t step = all.n_rows / (kSampled * all.stride);
-        if (step < 2) return;
-        table.n_rows = all.n_rows / step;
-        rows = Buffer<T>(static_cast<std::size_t>(table.n_rows * table.stride));
-        weights = Buffer<T>(static_cast<std::size_t>(table.n_rows));
-        for (std::int64_t r = 0; r < table.n_rows; ++r) {
-            std::copy_n(all.row(r * step), table.stride, rows.data() + r * table.stride);
-            weights[r] = weight[r * step];
-        }
-        table.data = rows.data();
-    }
-};
-
 }  // namespace
 
 template <class T>
 std::vector<double> table_gram(TableView<const T> table, const T* weight, int n_threads,
-                               Control& control) {
+                               Control& control, std::int64_t step) {
     const auto& kernel = kernels<T>();
-    const std::int64_t k = table.k, stride = table.stride;
-    const std::int64_t pieces = gram_pieces(table.n_rows, stride, sizeof(T));
+    const std::int64_t k = table.k, stride = table.stride, rows = (table.n_rows + step - 1) / step;
+    const std::int64_t pieces = gram_pieces(rows, stride, sizeof(T));
     Buffer<T> partial(static_cast<std::size_t>(pieces * stride * stride));
     const std::int64_t tile = kTile * kTileRow(stride);
     // Rows between looks for Ctrl-C: whole tiles, so that the sums are the same.
     const std::int64_t block = kTile * std::max<std::int64_t>(1, kWork / (kTile * stride * stride));
     Buffer<T> scratch(static_cast<std::size_t>(std::max(1, n_threads) * tile));
     for_chunks(n_threads, pieces, control, [&](std::int64_t piece, int thread) {
-        const std::int64_t end = table.n_rows * (piece + 1) / pieces;
-        for (std::int64_t r = table.n_rows * piece / pieces; r < end; r += block) {
+        const std::int64_t end = rows * (piece + 1) / pieces;
+        for (std::int64_t r = rows * piece / pieces; r < end; r += block) {
             if (control.stopped(thread)) return;
-            kernel.table_gram(table, weight, r, std::min(end, r + block),
+            kernel.table_gram(table, weight, step, r, std::min(end, r + block),
                               partial.data() + piece * stride * stride,
                               scratch.data() + thread * tile);
         }
@@ -97,17 +76,15 @@ template <class T>
 SharedBasis<T> shared_basis(TableView<const T> table, const T* weight, bool loosely,
                             const BlasTable& blas, int n_threads, Control& control) {
     const std::int64_t k = table.k, stride = table.stride;
-    if (loosely && weight != nullptr) {
-        const SampledRows<T> sample(table, weight);
-        if (sample.rows.size() > 0)
-            return shared_basis(sample.table, sample.weights.data(), loosely, blas, n_threads, control);
-    }
-    std::vector<double> gram = table_gram(table, weight, n_threads, control);
+    // Of every so many rows the mean is off that of all by about 1 / sqrt(kSampled).
+    const std::int64_t step =
+        loosely ? std::max<std::int64_t>(1, table.n_rows / (kSampled * stride)) : 1;
+    std::vector<double> gram = table_gram(table, weight, n_threads, control, step);
     if (control.stop) return {};
-    double total = 1;
+    double total = 1 / static_cast<double>(step);
     if (weight != nullptr) {
         total = 0;
-        for (std::int64_t r = 0; r < table.n_rows; ++r) total += static_cast<double>(weight[r]);
+        for (std::int64_t r = 0; r < table.n_rows; r += step) total += static_cast<double>(weight[r]);
         if (!(total > 0)) total = 1;
     }
     for (double& g : gram)
@@ -160,9 +137,9 @@ void rotate_table(TableView<T> table, const SharedBasis<T>& basis, int n_threads
 }
 
 template std::vector<double> table_gram<float>(TableView<const float>, const float*, int,
-                                               Control&);
+                                               Control&, std::int64_t);
 template std::vector<double> table_gram<double>(TableView<const double>, const double*, int,
-                                                Control&);
+                                                Control&, std::int64_t);
 template SharedBasis<float> shared_basis<float>(TableView<const float>, const float*, bool,
                                                 const BlasTable&, int, Control&);
 template SharedBasis<double> shared_basis<double>(TableView<const double>, const double*, bool,

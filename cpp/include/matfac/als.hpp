@@ -62,10 +62,11 @@ struct SweepResult {
 template <class T>
 SweepResult run_half_sweep(const HalfSweep<T>& sweep, const BlasTable& blas, Control& control);
 
-// sum_r weight_r y_r y_r' (weight null: 1) over a table's rows: k x k, the same for any thread count.
+// sum_r weight_r y_r y_r' (weight null: 1) over a table's rows, or every step-th of them: k x k, the same
+// for any thread count.
 template <class T>
 std::vector<double> table_gram(TableView<const T> table, const T* weight, int n_threads,
-                               Control& control);
+                               Control& control, std::int64_t step = 1);
 
 // loosely: for a preconditioner alone, so that a basis in which the Gram is diagonal but for little
 // stays.

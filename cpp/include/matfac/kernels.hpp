@@ -188,10 +188,10 @@ struct KernelTable {
     void (*row_descend)(const RowProblem<T>&, T* gram, T* moments, RowAnswer<T>&, int passes,
                         T tolerance);
 
-    // gram += sum over rows [begin, end) of weight_r row row' (upper part; weight null: 1).
-    // scratch as row_gram.
-    void (*table_gram)(TableView<const T>, const T* weight, std::int64_t begin, std::int64_t end,
-                       T* gram, T* scratch);
+    // gram += sum over r in [begin, end), of every step-th row, of weight_r row row' (upper part; weight
+    // null: 1). scratch as row_gram.
+    void (*table_gram)(TableView<const T>, const T* weight, std::int64_t step, std::int64_t begin,
+                       std::int64_t end, T* gram, T* scratch);
     // Rows [begin, end) of the table times q (stride x stride), in place.
     // scratch: kTile * stride elements.
     void (*rotate)(TableView<T>, const T* q, std::int64_t begin, std::int64_t end, T* scratch);

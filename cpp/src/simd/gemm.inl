@@ -146,14 +146,16 @@ constexpr std::int64_t syrk_pauses(std::int64_t n) {
 }
 
 template <class T>
-void table_gram(TableView<const T> table, const T* weight, std::int64_t begin, std::int64_t end,
-                T* gram, T* scratch) {
+void table_gram(TableView<const T> table, const T* weight, std::int64_t step, std::int64_t begin,
+                std::int64_t end, T* gram, T* scratch) {
     const std::int64_t k = table.stride, ld = kTileRow(k);
     for (std::int64_t r = begin; r < end; r += kTile) {
         const std::int64_t n = end - r < kTile ? end - r : kTile;
         for (std::int64_t i = 0; i < n; ++i) {
-            const V<T> w = splat<T>(weight != nullptr ? root(weight[r + i]) : T(1));
-            const T* row = table.row(r + i);
+            const std::int64_t at = (r + i) * step, next = at + 16 * step;
+            const V<T> w = splat<T>(weight != nullptr ? root(weight[at]) : T(1));
+            const T* row = table.row(at);
+            if (step > 1 && next < table.n_rows) prefetch_row(table.row(next), k);
             for (std::int64_t j = 0; j < k; j += W<T>)
                 store<T>(scratch + i * ld + j, w * load(row + j));
         }
