@@ -152,8 +152,10 @@ class FitMixin:
         """Return the bytes of the entries as the solver arranges them, and of its tables."""
         factors = _memory.table_bytes(m + n, self.n_factors, itemsize)
         arranged = _memory.csr_bytes(n, nnz, itemsize)
-        if self.cg_steps is not None and not (self.nonnegative or self.l1_reg):
-            threads = check_threads(self.n_threads)
+        threads = check_threads(self.n_threads)
+        if self.cg_steps is None:
+            arranged += _memory.systems_bytes(self.n_factors, itemsize, threads)
+        elif not (self.nonnegative or self.l1_reg):
             arranged += _memory.batch_bytes(m, n, nnz, self.n_factors, itemsize, threads)
         return arranged, factors
 

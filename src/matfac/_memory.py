@@ -15,6 +15,7 @@ SGD_LEAST_BANDS, SGD_MOST_BANDS = 16, 256
 SGD_SHORT_USER = 32  # half as many where users have fewer entries
 SGD_MOST_ENTRIES = 500e3  # of a block
 CG_TILE, CACHED, BATCH_SHARE = 512 << 10, 32 << 20, 24  # see kernels.hpp, row_schedule.hpp
+SIDE_BY_SIDE, SIDE_BY_SIDE_FACTORS = 64, 64  # bytes of a vector's lanes, factors; see kernels.hpp
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class MemoryEstimate:
         is just that, it is not copied.
     arranged : int
         The same entries by item, or in the blocks of SGD; with early stopping, the training part;
-        with gradient steps on a large matrix, the threads' copies of what they are working on.
+        with gradient steps on a large matrix, the threads' copies of what they are working on;
+        with exact solutions, the rows' normal equations that they hold.
     features : int
         Side features by row and by feature, what solves for their map, and the means that they
         give the factors.
@@ -73,6 +75,15 @@ def batch_bytes(m: int, n: int, nnz: int, k: int, itemsize: int, n_threads: int)
         return 2 * itemsize * min(nnz // 2, n_threads * BATCH_SHARE * fixed)
 
     return max(side(m, n), side(n, m))
+
+
+def systems_bytes(k: int, itemsize: int, n_threads: int) -> int:
+    """Return the bytes of the normal equations that the threads hold, and of their factors."""
+    stride = table_bytes(1, k, 1)
+    elements = stride * (stride + 4) + 16
+    if stride <= SIDE_BY_SIDE_FACTORS:
+        elements = SIDE_BY_SIDE // itemsize * elements + (stride + 2) * (stride + 3) // 2 * 16
+    return n_threads * elements * itemsize
 
 
 def feature_bytes(n_rows: int, n_features: int, nnz: int, k: int, itemsize: int) -> int:
