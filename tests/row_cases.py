@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 import scipy.sparse as sp
 
 from conftest import core_csr, table
 from matfac import _core, reference
 
 N = 90
+TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
 
 
 def rows_of(lengths: list[int], seed: int) -> sp.csr_array:
@@ -100,3 +102,15 @@ def objective(c: dict[str, Any], loss: str, x: np.ndarray, bias: np.ndarray | No
     )
     own = None if bias is None else bias.astype("float64")
     return value + _core.ridge_value(table(x, "float64"), x.shape[1], own, c["ridge"])
+
+
+def assert_equal_to_twin(
+    c: dict[str, Any], loss: str, dtype: str, *, cg_steps: int, **settings: Any
+) -> None:
+    """Compare answers with the twin's, and the value with the answers' objective."""
+    got, bias, value = solve(c, loss, dtype, cg_steps=cg_steps, **settings)
+    wanted, wanted_bias = twin(c, loss, cg_steps=cg_steps or None, **settings)
+    np.testing.assert_allclose(got, wanted, atol=TOLERANCE[dtype])
+    if bias is not None:
+        np.testing.assert_allclose(bias, wanted_bias, atol=TOLERANCE[dtype])
+    assert value == pytest.approx(objective(c, loss, got, bias), rel=1e-5)

@@ -10,11 +10,10 @@ import scipy.sparse as sp
 
 from conftest import core_csr, table
 from matfac import _core, reference
-from row_cases import N, case, objective, rows_of, solve, twin
+from row_cases import TOLERANCE, N, assert_equal_to_twin, case, objective, rows_of, solve
 
 LENGTHS = [*range(21), *range(20, 0, -1), 0, 16, 3]
 M = len(LENGTHS)
-TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
 
 
 @pytest.mark.parametrize("k", [3, 16, 64, 100, 128])
@@ -24,12 +23,7 @@ def test_short_rows_equal_the_twin(
     loss: str, steps: int, relaxation: float, k: int, dtype: str, isa: str
 ) -> None:
     c = case(LENGTHS, k, loss)
-    got, bias, value = solve(c, loss, dtype, cg_steps=steps, relaxation=relaxation)
-    wanted, wanted_bias = twin(c, loss, cg_steps=steps or None, relaxation=relaxation)
-    np.testing.assert_allclose(got, wanted, atol=TOLERANCE[dtype])
-    if bias is not None:
-        np.testing.assert_allclose(bias, wanted_bias, atol=TOLERANCE[dtype])
-    assert value == pytest.approx(objective(c, loss, got, bias), rel=1e-5)
+    assert_equal_to_twin(c, loss, dtype, cg_steps=steps, relaxation=relaxation)
 
 
 @pytest.mark.parametrize("loss", ["ials", "ratings"])

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from conftest import table
-from row_cases import N, case, objective, solve, twin
+from row_cases import N, assert_equal_to_twin, case, objective, solve
 
 # Longer than three quarters of 64 factors; one more than sixteen lanes hold.
 LENGTHS = [49 + (7 * i) % (N - 49) for i in range(17)]
-TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
 
 
 @pytest.mark.parametrize("k", [1, 2, 7, 16, 17, 31, 33, 48, 64])
@@ -20,12 +19,7 @@ def test_rows_side_by_side_equal_the_twin(
     loss: str, n_rows: int, k: int, dtype: str, isa: str
 ) -> None:
     c = case(LENGTHS[:n_rows], k, loss)
-    got, bias, value = solve(c, loss, dtype, cg_steps=0)
-    wanted, wanted_bias = twin(c, loss, cg_steps=None)
-    np.testing.assert_allclose(got, wanted, atol=TOLERANCE[dtype])
-    if bias is not None:
-        np.testing.assert_allclose(bias, wanted_bias, atol=TOLERANCE[dtype])
-    assert value == pytest.approx(objective(c, loss, got, bias), rel=1e-5)
+    assert_equal_to_twin(c, loss, dtype, cg_steps=0)
 
 
 @pytest.mark.parametrize("loss", ["ials", "ratings"])
