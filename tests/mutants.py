@@ -57,7 +57,7 @@ SOLVERS = (
         "Part<T, H>{}",
         "half_sweep",
     ),
-    Mutant("exact: bias", ROWS, "right[j] -= «b * x[j]»;", "T(0)", "half_sweep"),
+    Mutant("exact: bias", ROWS, "right[j] -= «b * x[j]»;", "T(0)", "side_by_side"),
     Mutant(
         "exact: pivots",
         CHOLESKY,
@@ -91,6 +91,7 @@ SOLVERS = (
     Mutant("descent: start", SWEEP, "p.starts = «!s_.descends()»;", "true", "descent"),
     Mutant("cg rows", ROWS, "(c < KEPT ? «kept[c][i]» :", "kept[0][i]", "half_sweep"),
     Mutant("exact: rounding", ROWS, "diagonal = «right[j] < least» ? T(0)", "false", "numerics"),
+    Mutant("side by side: rounding", SIDE, "set(j, «own < least» ?", "own < own", "numerics"),
     Mutant("short rows", DUAL, "half[i] = «1 / root(half[i])»;", "1 / half[i]", "half_sweep"),
     Mutant("lanes: factor", SHORT, "pivot -= «l * t»;", "t", "short_rows"),
     Mutant("lanes: relaxation", SHORT, "from + «splat(relaxation) * way»", "way", "short_rows"),

@@ -12,7 +12,7 @@ from row_cases import N, assert_equal_to_twin, case, objective, solve
 LENGTHS = [49 + (7 * i) % (N - 49) for i in range(17)]
 
 
-@pytest.mark.parametrize("k", [1, 2, 7, 16, 17, 31, 33, 48, 64])
+@pytest.mark.parametrize("k", [1, 2, 7, 16, 17, 31, 33, 48, 64, 65, 80])  # alone from 65 on
 @pytest.mark.parametrize("loss", ["ials", "hu", "ratings"])
 @pytest.mark.parametrize("n_rows", [9, 13, 17])
 def test_rows_side_by_side_equal_the_twin(
