@@ -25,7 +25,7 @@ public:
     // shared: eigenvalues of the matrix that all rows share or, where rows are descended, that
     // matrix itself (stride x stride, its weight included). Null: none.
     Sweep(const HalfSweep<T>& sweep, const T* shared, Control& control)
-        : s_(sweep), shared_(shared), rows_(sweep, shared), control_(control), kernel_(kernels<T>()),
+        : s_(sweep), rows_(sweep, shared), control_(control), kernel_(kernels<T>()),
           plan_(s_.ratings, s_.fixed, by_gram(), s_.n_threads) {}
 
     SweepResult run() {
@@ -290,7 +290,7 @@ private:
     void begin_system(T* work, bool written = false) const {
         const std::int64_t k = s_.fixed.stride, from = written ? k * k : 0;
         std::fill_n(work + from, k * k - from + 4 * k + 16, T(0));
-        if (s_.descends() && shared_ != nullptr) std::copy_n(shared_, k * k, work);
+        if (s_.descends() && rows_.shared != nullptr) std::copy_n(rows_.shared, k * k, work);
     }
 
     // The answer of the row whose entries' system lies in `work`, its value with the constant
@@ -422,7 +422,6 @@ private:
     }
 
     const HalfSweep<T>& s_;
-    const T* shared_;
     const SweepRows<T> rows_;
     Control& control_;
     const KernelTable<T>& kernel_;

@@ -28,9 +28,9 @@ double distance(const T* a, const T* b, std::int64_t size) {
 template <class T>
 struct SweepRows {
     const HalfSweep<T>& s;
-    const T* shared;  // of all rows; null: none
+    const T* shared;  // as Sweep has it
     const KernelTable<T>& kernel = kernels<T>();
-    T largest_shared = 0;  // of its eigenvalues
+    T largest_shared = 0;  // of the eigenvalues
 
     SweepRows(const HalfSweep<T>& sweep, const T* matrix) : s(sweep), shared(matrix) {
         if (shared != nullptr && !s.descends())

@@ -272,6 +272,7 @@ constexpr std::int64_t kSideBySideFactors = 64, kSideBySideEntries = 512;
 constexpr std::int64_t side_by_side_scratch(std::int64_t stride) {
     return (stride + 2) * (stride + 3) / 2 * kLanes;
 }
+// A Gram and, after it, its moments.
 constexpr std::int64_t system_elements(std::int64_t stride) { return stride * stride + 4 * stride + 16; }
 
 enum class Isa { baseline, avx2, avx512 };

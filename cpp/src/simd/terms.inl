@@ -28,8 +28,8 @@ struct Sums {
 // w of each entry in c and, of what is left of its value, w t in g.
 template <class T>
 MF_INLINE double ratings_terms(const RowEntries<T>& e, T* __restrict c, T* __restrict g, double& curvature) {
-    const std::int64_t size = padded(e.n);
-    const std::int64_t n = e.n;
+    // Copies: for all the compiler knows, a store to g changes what e holds.
+    const std::int64_t n = e.n, size = padded(n);
     const T mean = e.mean, *const bias = e.bias;
     const std::int32_t* const index = e.index;
     if (bias != nullptr)
@@ -39,7 +39,7 @@ MF_INLINE double ratings_terms(const RowEntries<T>& e, T* __restrict c, T* __res
     Sums<T> squares, weights;
     if (e.weights == nullptr) {
         for (std::int64_t j = 0; j < size; j += kLanes) squares.add(g + j, g + j);
-        curvature += static_cast<double>(e.n);
+        curvature += static_cast<double>(n);
         return squares.total();
     }
     for (std::int64_t j = 0; j < size; j += kLanes) {
