@@ -247,6 +247,20 @@ SOLVERS = (
         "numerics",
     ),
     Mutant(
+        "ctrl-c: brief epochs",
+        "src/matfac/_loop.py",
+        "with «held_back() if self._brief else nullcontext()»:",
+        "nullcontext()",
+        "brief_epochs",
+    ),
+    Mutant(
+        "ctrl-c: half an epoch is no model",
+        "src/matfac/_loop.py",
+        "if not self.history or «(self._changing and not self._kept)»:",
+        "False",
+        "brief_epochs",
+    ),
+    Mutant(
         "early stopping",
         "src/matfac/_loop.py",
         "if «value > self._value»:",

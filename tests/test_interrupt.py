@@ -350,7 +350,7 @@ def test_the_copy_of_a_large_table_is_left_at_once() -> None:
 
     def keep() -> None:
         while True:
-            _Snapshot(tables, 1)
+            _Snapshot(tables, 1).take(1)
 
     assert interrupted(keep, 0.1) < WITHIN
 

@@ -1,11 +1,14 @@
-"""Long calls into LAPACK, NumPy and SciPy, which see no signals: Ctrl-C does not wait for them."""
+"""What Ctrl-C waits for: short blocks, but no long calls into LAPACK, NumPy and SciPy."""
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import os
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -19,8 +22,8 @@ _NAME = "matfac-left"
 def interruptible(multiplications: float, work: Callable[[], T]) -> T:
     """Return ``work()``, which must let other threads run and change nothing that is shared.
 
-    On Ctrl-C the call is left to itself: it ends in its own time, and what it found is dropped.
-    A fork and the end of the process wait for it.
+    It may be a call that sees no signals. On Ctrl-C it is left to itself: it ends in its own time,
+    and what it found is dropped. A fork and the end of the process wait for it.
     Only the main thread gets Ctrl-C, and short calls are not worth a thread.
     """
     if multiplications < _LONG or threading.current_thread() is not threading.main_thread():
@@ -54,6 +57,24 @@ def interruptible(multiplications: float, work: Callable[[], T]) -> T:
 def over_entries(count: float, work: Callable[[], T]) -> T:
     """`interruptible`, for passes of NumPy or SciPy over so many entries or cells."""
     return interruptible(_ENTRY * count, work)
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block, which must be short: nothing is left half done."""
+    here = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if here else None
+    if not callable(handler):  # no signal comes to this thread, or none that Python may hold back
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            handler(*came[0])
 
 
 def wait_for_left_calls() -> None:

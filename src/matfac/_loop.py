@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from matfac._engine import Floats, copy_table
 from matfac._exceptions import ConvergenceError
+from matfac._interruptible import held_back
 from matfac._progress import Bar
 
 Record = dict[str, float]
@@ -24,6 +26,9 @@ Callback = Callable[[int, Record], "bool | None"]
 # often in one fit than this.
 SHRINK = 0.25
 MOST_RETRIES = 8
+
+# After an epoch that took less, Ctrl-C waits for the next one: there is no need of a copy then.
+BRIEF = 0.1  # seconds
 
 
 class Solver(Protocol):
@@ -98,16 +103,18 @@ class Outcome:
 
 
 class _Snapshot:
-    """A copy of the tables to go back to, and the epoch it is of."""
+    """A copy of the tables to go back to, and the epoch it is of; none until the first is taken."""
 
     def __init__(self, tables: dict[str, Floats], n_threads: int) -> None:
+        self.n_iter = 0
         self._live = tables
         self._n_threads = n_threads
-        self._copy = {name: np.empty_like(table) for name, table in tables.items()}
-        self.take(0)
+        self._copy: dict[str, Floats] = {}
 
     def take(self, n_iter: int, source: dict[str, Floats] | None = None) -> None:
         self.n_iter = 0  # until the end: Ctrl-C may fall in between, and the copy is not whole
+        if not self._copy:
+            self._copy = {name: np.empty_like(table) for name, table in self._live.items()}
         for name, table in (source or self._live).items():
             copy_table(self._copy[name], table, self._n_threads)
         self.n_iter = n_iter
@@ -134,15 +141,12 @@ def run(solver: Solver, schedule: Schedule, owner: str) -> Outcome:
     outcome, history = run_.outcome, run_.history
     try:
         while not run_.over():
-            record = run_.epoch()
-            if schedule.validation is not None:
-                name = f"validation_{schedule.validation.name}"
-                record[name] = schedule.validation.compute()
-            run_.end_epoch(record)
+            run_.next_epoch()
             if schedule.callback is not None and schedule.callback(len(history), dict(history[-1])):
                 break
         outcome.n_iter = len(history)
         run_.return_to_best()
+        run_.keep_whole()
         outcome.objective = solver.finish()
     except OverflowError:
         raise ConvergenceError(
@@ -150,9 +154,8 @@ def run(solver: Solver, schedule: Schedule, owner: str) -> Outcome:
             "makes the problem better conditioned"
         ) from None
     except KeyboardInterrupt:
-        if not history:
+        if not run_.return_to_last_whole():
             raise
-        run_.return_to_last_whole()
         if schedule.keeper is not None:
             schedule.keeper.keep(run_.state(), solver.tables, now=True)
         run_.return_to_best(last=True)
@@ -183,7 +186,10 @@ class _Run:
                 self._best.resume(schedule.resumed)
             before = self.history[-1]["seconds"]
         self._last_whole = _Snapshot(solver.tables, solver.n_threads)
-        self._last_whole.n_iter = len(self.history)
+        self._brief = False
+        self._changing = False  # whether the tables are between two epochs
+        if self.history or solver.step_factor > 0:
+            self.keep_whole()
         self._start = time.perf_counter() - before
         show = sys.stderr.isatty() if schedule.verbose is None else schedule.verbose
         self.bar = Bar(
@@ -199,8 +205,32 @@ class _Run:
             return True
         return self._best is not None and self._best.exhausted(self.history)
 
-    def epoch(self) -> Record:
-        """Run the next epoch; where it diverges, again with smaller steps."""
+    def next_epoch(self) -> None:
+        """Run the next epoch, compute its metric and keep both."""
+        with held_back() if self._brief else nullcontext():
+            self._changing = True
+            start = time.perf_counter()
+            record = self._epoch()
+            took = time.perf_counter() - start
+            validation = self._schedule.validation
+            if validation is not None:
+                record[f"validation_{validation.name}"] = validation.compute()
+            record["seconds"] = time.perf_counter() - self._start
+            self.history.append({"epoch": float(len(self.history) + 1), **record})
+            self._changing = False
+        # A divergence needs the copy too, and a metric may take any time.
+        self._brief = took < BRIEF and self._solver.step_factor == 0 and validation is None
+        if not self._brief:
+            self.keep_whole()
+        if self._best is not None:
+            self._best.look(self.history)
+        if self._schedule.keeper is not None:
+            self._schedule.keeper.keep(self.state(), self._solver.tables, now=False)
+        self.bar.update()
+        self.bar.set_postfix({k: f"{v:.5g}" for k, v in record.items() if k != "seconds"})
+
+    def _epoch(self) -> Record:
+        """Run an epoch; where it diverges, again with smaller steps."""
         said = ""
         while True:
             try:
@@ -229,27 +259,29 @@ class _Run:
             self._solver.step_factor *= SHRINK
             self._last_whole.restore()
 
-    def end_epoch(self, record: Record) -> None:
-        record["seconds"] = time.perf_counter() - self._start
-        self.history.append({"epoch": float(len(self.history) + 1), **record})
-        self._last_whole.take(len(self.history))
-        if self._best is not None:
-            self._best.look(self.history)
-        if self._schedule.keeper is not None:
-            self._schedule.keeper.keep(self.state(), self._solver.tables, now=False)
-        self.bar.update()
-        self.bar.set_postfix({k: f"{v:.5g}" for k, v in record.items() if k != "seconds"})
-
     def state(self) -> State:
         state = State(self.history, self._solver.step_factor)
         if self._best is not None:
             self._best.describe(state)
         return state
 
-    def return_to_last_whole(self) -> None:
-        if self._last_whole.n_iter == len(self.history):  # else the live tables are whole
+    def keep_whole(self) -> None:
+        """Have a copy of the tables, which are those of the last epoch."""
+        if not self.history or not self._kept:
+            self._last_whole.take(len(self.history))
+
+    @property
+    def _kept(self) -> bool:
+        return self._last_whole.n_iter == len(self.history)
+
+    def return_to_last_whole(self) -> bool:
+        """Make the tables those of the last epoch; False: there is none, or none left."""
+        if not self.history or (self._changing and not self._kept):
+            return False
+        if self._kept:  # else the live tables are whole
             self._last_whole.hand_over()
         self.outcome.n_iter = len(self.history)
+        return True
 
     def return_to_best(self, *, last: bool = False) -> None:
         if self._best is not None:
