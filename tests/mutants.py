@@ -247,6 +247,27 @@ SOLVERS = (
         "numerics",
     ),
     Mutant(
+        "values: the least",
+        "cpp/src/simd/passes.inl",
+        "low[i] = «v < low[i]» ? v : low[i];",
+        "low[i] < v",
+        "passes",
+    ),
+    Mutant(
+        "values: what is not finite",
+        "cpp/src/simd/passes.inl",
+        "zero += «v - v»;",
+        "V<T>{}",
+        "passes",
+    ),
+    Mutant(
+        "values: the rest of a row's sum",
+        "cpp/src/simd/passes.inl",
+        "for (; «at < n»; ++at)\n        total",
+        "false",
+        "passes",
+    ),
+    Mutant(
         "ctrl-c: brief epochs",
         "src/matfac/_loop.py",
         "with «held_back() if self._brief else nullcontext()»:",

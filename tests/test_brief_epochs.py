@@ -14,20 +14,21 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
 
 class Steps:
-    """Adds 1 to its table each epoch; Ctrl-C comes in the middle of the third."""
+    """Adds 1 to its table each epoch; a signal comes in the middle of the third."""
 
     limit = np.inf
     n_threads = 1
     step_factor = 0.0
 
-    def __init__(self, third: float = 1.0) -> None:
+    def __init__(self, third: float = 1.0, number: int = signal.SIGINT) -> None:
         self.tables = {"x": np.zeros(1)}
         self.third = third  # the objective of that epoch
+        self.number = number
 
     def epoch(self, number: int) -> dict[str, float]:
         self.tables["x"] += 0.5
         if number == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), self.number)
         self.tables["x"] += 0.5
         return {"objective": self.third if number == 2 else 1.0}
 
@@ -58,6 +59,17 @@ def test_ctrl_c_in_a_brief_epoch_that_fails_leaves_no_model() -> None:
     with pytest.raises(KeyboardInterrupt) as stopped:
         _loop.run(Steps(third=np.nan), _loop.Schedule(n_iter=9), "Steps")
     assert isinstance(stopped.value.__context__, ConvergenceError)
+
+
+def test_a_request_to_end_waits_too() -> None:
+    """Where a handler makes it Ctrl-C: else it ends the process."""
+    handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        outcome = _loop.run(Steps(number=signal.SIGTERM), _loop.Schedule(n_iter=9), "Steps")
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert outcome.interrupted
+    assert outcome.n_iter == 3
 
 
 def test_a_signal_that_is_ignored_stays_so() -> None:

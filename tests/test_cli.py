@@ -13,7 +13,7 @@ import pytest
 from usearch.index import Index
 
 import matfac
-from matfac import datasets, embeddings
+from matfac import _loop, datasets, embeddings
 from matfac._als import AlsSolver
 from matfac.cli import main
 
@@ -125,6 +125,7 @@ def test_ctrl_c_stores_the_model_of_the_last_epoch(
         return epoch(solver, number)
 
     monkeypatch.setattr(AlsSolver, "epoch", interrupted)
+    monkeypatch.setattr(_loop, "BRIEF", 0.0)  # else Ctrl-C is a signal that waits
     model = files / "m.safetensors"
     words = ["fit", str(files / "ratings.csv"), "--out", str(model), "--factors", "4"]
     assert main(words) == 130

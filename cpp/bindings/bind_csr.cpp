@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <string>
 
+#include "matfac/passes.hpp"
 #include "matfac/transpose.hpp"
 #include "numpy_views.hpp"
 
@@ -66,7 +67,42 @@ py::tuple transposed_arrays(const Csr<T>& csr, int n_threads) {
 }
 
 template <class T>
+py::tuple value_range_of(const Array<T>& values, int n_threads) {
+    checked_threads(n_threads);
+    const T* const data = vector_of(values, values.size(), "values");
+    const std::int64_t n = values.size();
+    Interruptible call;
+    const auto [least, most] = call.run(
+        [&](Control& control) { return value_range(data, n, n_threads, control); });
+    return py::make_tuple(least, most);
+}
+
+template <class T>
+py::array_t<double> row_sums_of(const Array<std::int64_t>& indptr, const Array<T>& values,
+                                const MaybeArray<T>& weights, int n_threads) {
+    checked_threads(n_threads);
+    if (indptr.ndim() != 1 || indptr.shape(0) < 1) refuse("indptr", "must be a vector of n_rows + 1 elements");
+    const std::int64_t n_rows = indptr.shape(0) - 1;
+    const std::int64_t* const bounds = indptr_of(indptr, n_rows, "indptr");
+    const T* const data = vector_of(values, bounds[n_rows], "values");
+    const T* const factors = vector_of(weights, bounds[n_rows], "weights");
+    py::array_t<double> sums(n_rows);
+    double* const to = sums.mutable_data();
+    Interruptible call;
+    call.run([&](Control& control) {
+        row_sums(bounds, n_rows, data, factors, to, n_threads, control);
+        return 0;
+    });
+    return sums;
+}
+
+template <class T>
 void bind(py::module_& m, const char* name) {
+    m.def("value_range", &value_range_of<T>, py::arg("values").noconvert(), py::arg("n_threads"),
+          "The least and the largest value; both NaN where one is not finite, 0 of none.");
+    m.def("row_sums", &row_sums_of<T>, py::arg("indptr").noconvert(), py::arg("values").noconvert(),
+          py::arg("weights").noconvert(), py::arg("n_threads"),
+          "Each row's sum of values, times weights unless None.");
     py::class_<Csr<T>>(m, name, "A checked CSR matrix of one value type.")
         .def(py::init(&make_csr<T>), py::arg("n_cols"), py::arg("indptr").noconvert(),
              py::arg("indices").noconvert(), py::arg("values").noconvert(),

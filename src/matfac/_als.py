@@ -45,24 +45,24 @@ class Objective:
         """Whether rows are solved by coordinate descent."""
         return self.nonnegative or self.l1_reg > 0
 
-    def ridge(self, ratings: Ratings) -> Floats:
+    def ridge(self, ratings: Ratings, n_threads: int) -> Floats:
         """Return the ridge of each row: reg (n [+ alpha0 n_columns])^exponent, never 0 for reg > 0.
 
         n is the entry count; with weights their sum, for iALS that of weights times values.
         """
-        return (self.reg * self._scale(ratings)).astype(ratings.values.dtype)
+        return (self.reg * self._scale(ratings, n_threads)).astype(ratings.values.dtype)
 
-    def lasso(self, ratings: Ratings) -> Floats | None:
+    def lasso(self, ratings: Ratings, n_threads: int) -> Floats | None:
         """Return the weight of each row's L1 norm, scaled as the ridge; None without."""
         if self.l1_reg == 0:
             return None
-        return (self.l1_reg * self._scale(ratings)).astype(ratings.values.dtype)
+        return (self.l1_reg * self._scale(ratings, n_threads)).astype(ratings.values.dtype)
 
-    def _scale(self, ratings: Ratings) -> Floats:
+    def _scale(self, ratings: Ratings, n_threads: int) -> Floats:
         if self.loss == "ials":
-            counts = ratings.value_sums + self.alpha * ratings.shape[1]
+            counts = ratings.value_sums(n_threads) + self.alpha * ratings.shape[1]
         else:
-            counts = ratings.row_sums
+            counts = ratings.row_sums(n_threads)
         return np.asarray(np.where(counts > 0, counts, 1.0) ** self.reg_exponent)
 
 
@@ -128,13 +128,14 @@ class AlsSolver:
             self.tables["item_bias"] = np.zeros(n, dtype)
         self._users = ratings
         self._items = ratings.transposed(n_threads)
-        self._ridges = (objective.ridge(self._users), objective.ridge(self._items))
-        self._lassos = (objective.lasso(self._users), objective.lasso(self._items))
+        users, items = sides = (self._users, self._items)
+        self._ridges = (objective.ridge(users, n_threads), objective.ridge(items, n_threads))
+        self._lassos = (objective.lasso(users, n_threads), objective.lasso(items, n_threads))
         self._maps = tuple(
             None
             if f is None
             else FeatureMap(f, ridge, np.diff(r.indptr) > 0, feature_reg, n_threads)
-            for f, ridge, r in zip(features, self._ridges, (self._users, self._items), strict=True)
+            for f, ridge, r in zip(features, self._ridges, sides, strict=True)
         )
         for side, of_side in enumerate(self._maps):
             if of_side is not None:
@@ -147,7 +148,7 @@ class AlsSolver:
         mapped = self._maps != (None, None)
         plain = cg_steps is None or mapped or objective.l1_reg > 0
         self._balances = objective.loss == "hu" and not plain
-        self._counts = tuple(r.row_sums.astype(dtype) for r in (self._users, self._items))
+        self._counts = tuple(side.row_sums(n_threads).astype(dtype) for side in sides)
         self._weight = float(np.sum(self._counts[0], dtype=np.float64))
 
     def step_size(self) -> str:
@@ -344,7 +345,8 @@ def fold_in(
     bias = None if fixed_bias is None else np.zeros(ratings.shape[0], dtype)
     few = ratings.nnz < len(fixed)
     cg_steps, tolerance = converged(k, objective, dtype)
-    ridge, lasso, basis = objective.ridge(ratings), objective.lasso(ratings), None
+    ridge, lasso = objective.ridge(ratings, n_threads), objective.lasso(ratings, n_threads)
+    basis = None
     shared = objective.loss != "ratings" or cg_steps > 0
     if few:
         # The columns that have entries are all that is read, but for what every row shares.

@@ -45,7 +45,7 @@ class DenseAls:
         columns = _engine.transpose(cells.core, n_threads)
         turned = Ratings((n, m), columns.indptr, columns.indices, columns.values, columns.weights)
         self._sides = (cells, turned)
-        self._ridges = tuple(self.objective.ridge(side) for side in self._sides)
+        self._ridges = tuple(self.objective.ridge(side, n_threads) for side in self._sides)
 
     def step_size(self) -> str:
         """Describe the step size: there is none."""
@@ -119,7 +119,7 @@ def solve_rows(
         k=k,
         fixed=_engine.table(columns),
         solved=solved,
-        ridge=Objective("ratings", reg, reg_exponent).ridge(cells),
+        ridge=Objective("ratings", reg, reg_exponent).ridge(cells, n_threads),
         cg_steps=0,
         nonnegative=nonnegative,
         keep_basis=True,

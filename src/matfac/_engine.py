@@ -120,6 +120,18 @@ def transpose(csr: Csr, n_threads: int) -> Csr:
     return make_csr(csr.shape[0], *csr.transposed_arrays(n_threads))
 
 
+def value_range(values: Floats, n_threads: int) -> tuple[float, float]:
+    """Return the least and the largest value: both NaN where one is not finite, 0 of none."""
+    return _core.value_range(values, n_threads)
+
+
+def row_sums(
+    indptr: NDArray[np.int64], values: Floats, weights: Floats | None, n_threads: int
+) -> NDArray[np.float64]:
+    """Return the sums of rows of CSR, of values times weights where there are weights."""
+    return _core.row_sums(indptr, values, weights, n_threads)
+
+
 def parts_of(table: Floats) -> Iterator[slice]:
     """Yield rows of a table, some at a time: NumPy sees no Ctrl-C before its call is done."""
     step = max(1, _PART * len(table) // max(1, table.nbytes))

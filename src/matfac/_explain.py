@@ -185,7 +185,7 @@ def explain(
         curvature = weight * (objective.alpha if objective.loss == "hu" else 1.0) * values
         linear = curvature + weight * (objective.loss == "hu")
     own = table[ratings.indices]
-    ridge = float(objective.ridge(ratings)[0])
+    ridge = float(objective.ridge(ratings, 1)[0])
     gram += (own * curvature[:, None]).T @ own + ridge * np.eye(len(gram))
     if assumed and row is not None:
         _check_assumed(

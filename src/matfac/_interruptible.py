@@ -61,20 +61,29 @@ def over_entries(count: float, work: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of the block, which must be short: nothing is left half done."""
+    """Let Ctrl-C wait for the end of the block, which must be short: nothing is left half done.
+
+    So does SIGTERM, where a handler in Python makes it an exception.
+    """
+    with _held_back(signal.SIGINT), _held_back(signal.SIGTERM):
+        yield
+
+
+@contextlib.contextmanager
+def _held_back(number: signal.Signals) -> Iterator[None]:
     here = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if here else None
-    if not callable(handler):  # no signal comes to this thread, or none that Python may hold back
+    handler = signal.getsignal(number) if here else None  # no other thread gets signals
+    if not callable(handler):
         yield
         return
-    came: list[tuple[int, FrameType | None]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    came: list[FrameType | None] = []
     try:
+        signal.signal(number, lambda _, frame: came.append(frame))
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        signal.signal(number, handler)
         if came:
-            handler(*came[0])
+            handler(number, came[0])
 
 
 def wait_for_left_calls() -> None:

@@ -112,7 +112,7 @@ class PairwiseSolver:
         }
         self._ridges = tuple(
             (0.5 * loss.reg * visits).astype(dtype)
-            for visits in (ratings.row_sums * loss.user_visits, self._item_visits())
+            for visits in (ratings.row_sums(n_threads) * loss.user_visits, self._item_visits())
         )
         # A thousand times what equal scores would cost.
         self.limit = 1e3 * np.log(2) * ratings.nnz * (1 + loss.negatives)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -45,16 +44,15 @@ class Ratings:
             self.shape[::-1], turned.indptr, turned.indices, turned.values, turned.weights
         )
 
-    @property
-    def row_sums(self) -> Floats:
-        """Entries per row, or the row's sum of weights where there are weights."""
-        return self._sums(self.indptr, self.weights)
+    def row_sums(self, n_threads: int) -> NDArray[np.float64]:
+        """Return entries per row, or the row's sum of weights where there are weights."""
+        if self.weights is None:
+            return np.diff(self.indptr).astype(np.float64)
+        return _engine.row_sums(self.indptr, self.weights, None, n_threads)
 
-    @property
-    def value_sums(self) -> Floats:
-        """The sum of each row's values, times their weights where there are weights."""
-        weighted = self.values if self.weights is None else self.values * self.weights
-        return self._sums(self.indptr, weighted)
+    def value_sums(self, n_threads: int) -> NDArray[np.float64]:
+        """Return the sum of each row's values, times their weights where there are weights."""
+        return _engine.row_sums(self.indptr, self.values, self.weights, n_threads)
 
     @property
     def mean(self) -> float:
@@ -83,20 +81,6 @@ class Ratings:
             part = slice(at, at + PIECE)
             weights = None if self.weights is None else self.weights[part]
             sums += np.bincount(self.indices[part], weights, minlength=len(sums))
-        return sums
-
-    @staticmethod
-    def _sums(indptr: NDArray[np.int64], weights: Floats | None) -> NDArray[np.float64]:
-        if weights is None:
-            return np.diff(indptr).astype(np.float64)
-        sums = np.zeros(len(indptr) - 1)
-        filled = np.flatnonzero(np.diff(indptr))
-        begins = indptr[filled]
-        cuts = np.unique(np.searchsorted(begins, [*range(0, len(weights), PIECE), len(weights)]))
-        for first, last in itertools.pairwise(cuts):
-            part = weights[begins[first] : indptr[filled[last - 1] + 1]]
-            at = begins[first:last] - begins[first]
-            sums[filled[first:last]] = np.add.reduceat(part, at, dtype=np.float64)
         return sums
 
     def choose(self, index: NDArray[np.integer[Any]]) -> Ratings:

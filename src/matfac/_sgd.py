@@ -78,7 +78,7 @@ class SgdSolver:
         self._weight_scale = 1.0
         if ratings.weights is not None:
             self._weight_scale = rms(ratings.weights) or 1.0
-        item_sums = ratings.column_sums
+        user_sums, item_sums = ratings.row_sums(n_threads), ratings.column_sums
         users, items = (
             random_table(
                 size,
@@ -94,15 +94,15 @@ class SgdSolver:
         self.tables: dict[str, Floats] = {
             "users": users,
             "items": items,
-            "user_rows": self._rows(ratings.row_sums, dtype),
+            "user_rows": self._rows(user_sums, dtype),
             "item_rows": self._rows(item_sums, dtype),
         }
         user_ridge, item_ridge = (
             (objective.reg * np.where(c > 0, c, 1.0) ** objective.reg_exponent).astype(dtype)
-            for c in (ratings.row_sums, item_sums)
+            for c in (user_sums, item_sums)
         )
         self._ridges = (user_ridge, item_ridge)
-        self._weight = float(np.sum(ratings.row_sums))
+        self._weight = float(np.sum(user_sums))
         # A thousand times what predicting the mean would cost, beside the ridge at the start.
         self.limit = 1e3 * (self._scale**2 * max(self._weight, 1.0) + self._ridge())
 

@@ -154,6 +154,7 @@ def check_matrix(
     check = partial(check_array, estimator=estimator, input_name=argument)
     if not free:
         check = partial(validate_data, estimator, reset=reset)
+    threads = check_threads(getattr(estimator, "n_threads", None))
     if sp.issparse(X):
         accepted = ("csr", "coo", "csc", "bsr")
         matrix: Any = X
@@ -167,11 +168,13 @@ def check_matrix(
             accept_large_sparse=True,
         )
         return over_entries(
-            checked.nnz, lambda: _from_sparse(checked, dtype, implicit, name, argument)
+            checked.nnz, lambda: _from_sparse(checked, dtype, implicit, name, argument, threads)
         )
     _check_no_table(X, argument)
     dense = check_dense(check, X, argument)
-    return over_entries(dense.size, lambda: _from_dense(dense, dtype, implicit, name, argument))
+    return over_entries(
+        dense.size, lambda: _from_dense(dense, dtype, implicit, name, argument, threads)
+    )
 
 
 def _check_no_table(X: Any, argument: str) -> None:
@@ -223,7 +226,9 @@ def _check_width(estimator: BaseEstimator, X: Any, argument: str) -> None:
     )
 
 
-def _from_sparse(X: Any, dtype: np.dtype[Any], implicit: bool, name: str, argument: str) -> Ratings:
+def _from_sparse(
+    X: Any, dtype: np.dtype[Any], implicit: bool, name: str, argument: str, n_threads: int
+) -> Ratings:
     if X.dtype.kind not in "fiub":
         raise TypeError(f"{argument} must hold real numbers, got dtype {X.dtype}")
     if max(X.shape) > MAX_ROWS:
@@ -241,13 +246,15 @@ def _from_sparse(X: Any, dtype: np.dtype[Any], implicit: bool, name: str, argume
         np.ascontiguousarray(indices),
         np.ascontiguousarray(values),
     )
-    least = check_values(ratings, csr.data, implicit, name, argument)
+    least = check_values(ratings, csr.data, implicit, name, argument, n_threads)
     if implicit and least == 0 and not ratings.values.all():
         ratings = ratings.take(ratings.values != 0)
     return ratings
 
 
-def _from_dense(X: Any, dtype: np.dtype[Any], implicit: bool, name: str, argument: str) -> Ratings:
+def _from_dense(
+    X: Any, dtype: np.dtype[Any], implicit: bool, name: str, argument: str, n_threads: int
+) -> Ratings:
     known = ~np.isnan(X)
     if implicit:
         known &= X != 0
@@ -255,7 +262,7 @@ def _from_dense(X: Any, dtype: np.dtype[Any], implicit: bool, name: str, argumen
     indptr = np.concatenate(([0], np.cumsum(known.sum(axis=1)))).astype(np.int64)
     given = X[rows, columns]
     ratings = Ratings(X.shape, indptr, columns.astype(np.int32), cast(given, dtype))
-    check_values(ratings, given, implicit, name, argument)
+    check_values(ratings, given, implicit, name, argument, n_threads)
     return ratings
 
 

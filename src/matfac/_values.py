@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from matfac import _engine
 from matfac._engine import Floats
 
 if TYPE_CHECKING:
@@ -25,16 +26,16 @@ def cast(values: NDArray[Any], dtype: np.dtype[Any]) -> Floats:
 
 
 def check_values(
-    ratings: Ratings, given: NDArray[Any], implicit: bool, name: str, argument: str
+    ratings: Ratings, given: NDArray[Any], implicit: bool, name: str, argument: str, n_threads: int
 ) -> float:
     """Refuse NaN, infinity, what overflows and, where `implicit`, what is negative.
 
     `given` are the values before `cast`. Returns the least value, 0 where there is none.
     """
     values = ratings.values
-    # Neither of the two is finite where a value is not.
-    least, most = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-    if not (math.isfinite(least) and math.isfinite(most)) and not np.isfinite(given).all():
+    # Both are NaN where a value is not finite.
+    least, most = _engine.value_range(values, n_threads)
+    if math.isnan(least) and not np.isfinite(given).all():
         row, column, value = _locate(ratings, given, ~np.isfinite(given))
         what = "NaN" if math.isnan(value) else "infinity"
         raise ValueError(
@@ -42,7 +43,7 @@ def check_values(
             "(an entry that is not stored is unknown) or give it a finite value"
         )
     limit = RANGE[values.dtype.name][1]
-    if max(-least, most) > limit:
+    if not max(-least, most) <= limit:  # also where the cast made infinity of one
         row, column, value = _locate(ratings, given, np.abs(values) > limit)
         other = ", or fit with dtype='float64'" if values.dtype == np.float32 else ""
         raise ValueError(

@@ -151,6 +151,11 @@ template <class T>
 struct KernelTable {
     const char* name;
 
+    // The least and the largest of n >= 1 values, both NaN where one is not finite.
+    void (*values_range)(const T* values, std::int64_t n, T* least, T* most);
+    // Of values times weights; null: 1.
+    double (*values_sum)(const T* values, const T* weights, std::int64_t n);
+
     // The terms c and g of a row's problem; returns the constant that completes the squares, and adds
     // the curvatures, where biases have a use for it, to `curvature`.
     double (*row_terms)(const RowEntries<T>&, T* c, T* g, double& curvature);

@@ -8,6 +8,7 @@ MF_INLINE double root(double x) { return __builtin_sqrt(x); }
 #include "gemm.inl"
 #include "cholesky.inl"
 #include "terms.inl"
+#include "passes.inl"
 #include "rows.inl"
 #include "side_by_side.inl"
 #include "cg.inl"
@@ -20,8 +21,8 @@ MF_INLINE double root(double x) { return __builtin_sqrt(x); }
 
 template <class T>
 constexpr KernelTable<T> kTable = {
-    kIsaName, row_terms<T>, row_cg<T>, cg_begin<T>, row_cg_entries<T>, cg_turn<T>, row_gram<T>,
-    row_solve<T>, rows_solve<T>, row_dual<T>, short_rows<T>, row_descend<T>, table_gram<T>,
-    rotate<T>, gemm<T>, row_combine<T>, squares<T>, row_dots<T>, pair_dots<T>, pack<T>, score<T>,
-    above<T>, sgd_block<T>, pairwise_block<T>,
+    kIsaName, values_range<T>, values_sum<T>, row_terms<T>, row_cg<T>, cg_begin<T>,
+    row_cg_entries<T>, cg_turn<T>, row_gram<T>, row_solve<T>, rows_solve<T>, row_dual<T>,
+    short_rows<T>, row_descend<T>, table_gram<T>, rotate<T>, gemm<T>, row_combine<T>, squares<T>,
+    row_dots<T>, pair_dots<T>, pack<T>, score<T>, above<T>, sgd_block<T>, pairwise_block<T>,
 };
