@@ -282,6 +282,13 @@ SOLVERS = (
         "brief_epochs",
     ),
     Mutant(
+        "sgd: epochs since the copy",
+        "src/matfac/_loop.py",
+        "self._solver.step_factor = «used»",
+        "step_factor",
+        "brief_epochs",
+    ),
+    Mutant(
         "early stopping",
         "src/matfac/_loop.py",
         "if «value > self._value»:",

@@ -1,14 +1,19 @@
-"""Ctrl-C waits for the end of an epoch that is brief, and is never lost."""
+"""Brief epochs are not copied: Ctrl-C waits for their end, and going back runs them again."""
 
 from __future__ import annotations
 
 import os
 import signal
+from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
-from matfac import ConvergenceError, _loop
+from conftest import random_ratings
+from matfac import ConvergenceError, ExplicitMF, RankingMF, _loop
+from matfac._pairwise import PairwiseSolver
+from matfac._sgd import SgdSolver
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
@@ -79,3 +84,37 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.parametrize("cls", [ExplicitMF, RankingMF])
+def test_going_back_without_a_copy_comes_to_the_same(
+    cls: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The epochs since the last copy are run again, with the steps they had."""
+    X = random_ratings(60, 40, 0.3, seed=1, implicit=cls is RankingMF)
+    params = {"solver": "sgd"} if cls is ExplicitMF else {"loss": "logistic"}
+    diverges = {1: 0.3, 4: 0.1, 5: 0.1}  # while the factor of its steps is above
+    solver = SgdSolver if cls is ExplicitMF else PairwiseSolver
+    epoch, models, run = solver.epoch, [], []
+
+    def wild(self: Any, number: int) -> dict[str, float]:
+        run.append(number)
+        record = epoch(self, number)
+        if self.step_factor > diverges.get(number, 1.0):
+            self.tables["users"][:] = np.nan
+            return {"objective": np.nan}
+        return record
+
+    monkeypatch.setattr(solver, "epoch", wild)
+    for brief in (0.0, 60.0):
+        monkeypatch.setattr(_loop, "BRIEF", brief)
+        model = cls(4, n_iter=8, deterministic=True, random_state=0, n_threads=1, **params)
+        with pytest.warns(ConvergenceWarning, match="diverged in epoch"):
+            models.append(model.fit(X))
+    first = [0, 1, 1, 2, 3, 4, 4, 5, 6, 7]
+    assert run == [*first, 0, 1, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 5, 6, 7]
+    one, other = models
+    np.testing.assert_array_equal(one.user_factors_, other.user_factors_)
+    np.testing.assert_array_equal(one.item_factors_, other.item_factors_)
+    drop = [{k: v for k, v in r.items() if k != "seconds"} for r in one.history_]
+    assert drop == [{k: v for k, v in r.items() if k != "seconds"} for r in other.history_]

@@ -27,7 +27,8 @@ Callback = Callable[[int, Record], "bool | None"]
 SHRINK = 0.25
 MOST_RETRIES = 8
 
-# After an epoch that took less, Ctrl-C waits for the next one: there is no need of a copy then.
+# Where the next epoch should take less, Ctrl-C waits for its end: there is no need of a copy then.
+# Where one may diverge, a copy is made before the epochs since the last would take more again.
 BRIEF = 0.1  # seconds
 
 
@@ -186,6 +187,7 @@ class _Run:
                 self._best.resume(schedule.resumed)
             before = self.history[-1]["seconds"]
         self._last_whole = _Snapshot(solver.tables, solver.n_threads)
+        self._since: list[tuple[float, float]] = []  # step_factor and seconds of epochs after it
         self._brief = False
         self._changing = False  # whether the tables are between two epochs
         if self.history or solver.step_factor > 0:
@@ -211,15 +213,16 @@ class _Run:
             self._changing = True
             start = time.perf_counter()
             record = self._epoch()
-            took = time.perf_counter() - start
+            self._since.append((self._solver.step_factor, time.perf_counter() - start))
             validation = self._schedule.validation
             if validation is not None:
                 record[f"validation_{validation.name}"] = validation.compute()
             record["seconds"] = time.perf_counter() - self._start
             self.history.append({"epoch": float(len(self.history) + 1), **record})
             self._changing = False
-        # A divergence needs the copy too, and a metric may take any time.
-        self._brief = took < BRIEF and self._solver.step_factor == 0 and validation is None
+        took = [seconds for _, seconds in self._since]
+        again = sum(took) if self._solver.step_factor > 0 else took[-1]
+        self._brief = again < BRIEF and validation is None  # a metric may take any time
         if not self._brief:
             self.keep_whole()
         if self._best is not None:
@@ -234,6 +237,8 @@ class _Run:
         said = ""
         while True:
             try:
+                if said:
+                    self._go_back()
                 record = self._solver.epoch(len(self.history))
             except OverflowError:  # the core met a table with NaN or infinity
                 record = {"objective": math.inf}
@@ -257,7 +262,15 @@ class _Run:
                 )
             self._retries += 1
             self._solver.step_factor *= SHRINK
-            self._last_whole.restore()
+
+    def _go_back(self) -> None:
+        """Make the tables those of the last epoch: of the copy, and the epochs since once more."""
+        step_factor = self._solver.step_factor
+        self._last_whole.restore()
+        for number, (used, _) in enumerate(self._since, start=self._last_whole.n_iter):
+            self._solver.step_factor = used
+            self._solver.epoch(number)
+        self._solver.step_factor = step_factor
 
     def state(self) -> State:
         state = State(self.history, self._solver.step_factor)
@@ -269,6 +282,7 @@ class _Run:
         """Have a copy of the tables, which are those of the last epoch."""
         if not self.history or not self._kept:
             self._last_whole.take(len(self.history))
+        self._since = []
 
     @property
     def _kept(self) -> bool:

@@ -15,6 +15,7 @@
 #include "matfac/aside.hpp"
 #include "matfac/evaluate.hpp"
 #include "matfac/kernels.hpp"
+#include "matfac/passes.hpp"
 #include "matfac/rng.hpp"
 #include "matfac/row_schedule.hpp"
 #include "matfac/sgd.hpp"
@@ -313,6 +314,33 @@ void test_aside() {
     check(ended->load(), "aside: it ends in its own time");
 }
 
+// Of as many values as vectors and parts of a thread begin and end at.
+template <class T>
+void test_passes(const std::string& name) {
+    Stream stream(keyed(3, 4));
+    for (const std::int64_t n : {1, 15, 16, 17, 63, 64, 65, 1000, 65'535, 65'536, 140'000}) {
+        std::vector<T> values, weights;
+        double sum = 0;
+        for (std::int64_t i = 0; i < n; ++i) {
+            values.push_back(static_cast<T>(stream.below(1000)) - T(500));
+            weights.push_back(static_cast<T>(stream.below(4)));
+            sum += static_cast<double>(values.back()) * static_cast<double>(weights.back());
+        }
+        const std::int64_t indptr[] = {0, 0, n / 3, n / 3, n, n};
+        for (const int threads : {1, 3}) {
+            Control control;
+            const auto [least, most] = value_range(values.data(), n, threads, control);
+            check(least == *std::min_element(values.begin(), values.end()) &&
+                      most == *std::max_element(values.begin(), values.end()),
+                  name + " range of " + std::to_string(n));
+            double sums[5];
+            row_sums(indptr, 5, values.data(), weights.data(), sums, threads, control);
+            check(sums[0] == 0 && sums[2] == 0 && sums[4] == 0 && sums[1] + sums[3] == sum,
+                  name + " sums of " + std::to_string(n));
+        }
+    }
+}
+
 template <class T>
 void test_all(const std::string& name) {
     for (const std::int64_t k : {1, 15, 16, 33, 130}) {
@@ -322,6 +350,7 @@ void test_all(const std::string& name) {
     }
     test_sgd<T>(name, 33, Ratings<T>(20'000, 30));  // users take turns
     test_transpose<T>(name);
+    test_passes<T>(name);
     test_bands<T>(name);
 }
 
