@@ -331,8 +331,11 @@ def test_dense_values_beyond_the_dtype_are_named() -> None:
 
 def test_sgd_that_diverges_goes_on_with_smaller_steps_and_says_so() -> None:
     model = ExplicitMF(n_factors=6, solver="sgd", learning_rate=300.0, random_state=0)
-    with pytest.warns(ConvergenceWarning, match=r"diverged in epoch 1.*learning_rate=300; run ag"):
+    with pytest.warns(
+        ConvergenceWarning, match=r"diverged in epoch 1.*learning_rate=300; run ag"
+    ) as told:
         model.fit(RATINGS)
+    assert told[0].filename == __file__
     rates = [record["learning_rate"] for record in model.history_]
     assert rates[0] < 300
     assert all(300 / rate == 4 ** round(np.log2(300 / rate) / 2) for rate in rates)

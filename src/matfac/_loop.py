@@ -246,7 +246,7 @@ class _Run:
             if math.isfinite(value) and value <= self._solver.limit:
                 if said:
                     again = f"; run again from the epoch before with {self._solver.step_size()}"
-                    warnings.warn(said + again, ConvergenceWarning, stacklevel=5)
+                    warnings.warn(said + again, ConvergenceWarning, stacklevel=6)
                 return record
             after = f", after {self.history[-1]['objective']:.4g}" if self.history else ""
             said = said or (
