@@ -345,36 +345,6 @@ def test_sgd_that_diverges_goes_on_with_smaller_steps_and_says_so() -> None:
     assert [record["learning_rate"] for record in calm.history_] == [1.5] * 15
 
 
-def test_a_later_divergence_returns_to_the_last_good_epoch() -> None:
-    from matfac import _loop
-
-    class Wild:
-        """Halves its table each epoch; the third epoch overflows until its steps are small."""
-
-        limit = 100.0
-        n_threads = 1
-        step_factor = 1.0
-
-        def __init__(self) -> None:
-            self.tables = {"x": np.array([64.0])}
-
-        def epoch(self, number: int) -> dict[str, float]:
-            self.tables["x"] /= 2
-            if number == 2 and self.step_factor > 0.1:
-                self.tables["x"][:] = np.nan
-            return {"objective": float(self.tables["x"][0])}
-
-        def step_size(self) -> str:
-            return f"step {self.step_factor:g}"
-
-        def finish(self) -> float:
-            return float(self.tables["x"][0])
-
-    with pytest.warns(ConvergenceWarning, match="diverged in epoch 3.*nan, after 16, with step 1;"):
-        outcome = _loop.run(Wild(), _loop.Schedule(n_iter=4), "Wild")
-    assert [record["objective"] for record in outcome.history] == [32, 16, 8, 4]
-
-
 def test_divergence_is_seen_within_the_epoch() -> None:
     """The core stops once the loss is past the limit: most ratings are not visited."""
     from conftest import core_csr

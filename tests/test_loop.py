@@ -1,4 +1,4 @@
-"""Brief epochs are not copied: Ctrl-C waits for their end, and going back runs them again."""
+"""The epoch loop: Ctrl-C in epochs long and brief, and the way back from one that diverged."""
 
 from __future__ import annotations
 
@@ -47,6 +47,13 @@ class Steps:
         pass
 
 
+def outcome_of(solver: Steps) -> _loop.Outcome:
+    try:
+        return _loop.run(solver, _loop.Schedule(n_iter=9), "Steps")
+    except KeyboardInterrupt:
+        pytest.fail("the epochs before are lost")
+
+
 @pytest.mark.parametrize(("brief", "kept"), [(_loop.BRIEF, 3), (0.0, 2)])
 def test_ctrl_c_waits_for_the_end_of_a_brief_epoch(
     brief: float, kept: int, monkeypatch: pytest.MonkeyPatch
@@ -54,7 +61,7 @@ def test_ctrl_c_waits_for_the_end_of_a_brief_epoch(
     """The model is that of the last whole epoch either way; a long one needs a copy of it."""
     monkeypatch.setattr(_loop, "BRIEF", brief)
     solver, handler = Steps(), signal.getsignal(signal.SIGINT)
-    outcome = _loop.run(solver, _loop.Schedule(n_iter=9), "Steps")
+    outcome = outcome_of(solver)
     assert outcome.interrupted
     assert outcome.n_iter == len(outcome.history) == solver.tables["x"][0] == kept
     assert signal.getsignal(signal.SIGINT) is handler
@@ -70,7 +77,7 @@ def test_a_request_to_end_waits_too() -> None:
     """Where a handler makes it Ctrl-C: else it ends the process."""
     handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        outcome = _loop.run(Steps(number=signal.SIGTERM), _loop.Schedule(n_iter=9), "Steps")
+        outcome = outcome_of(Steps(number=signal.SIGTERM))
     finally:
         signal.signal(signal.SIGTERM, handler)
     assert outcome.interrupted
@@ -80,10 +87,38 @@ def test_a_request_to_end_waits_too() -> None:
 def test_a_signal_that_is_ignored_stays_so() -> None:
     solver, handler = Steps(), signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        assert _loop.run(solver, _loop.Schedule(n_iter=9), "Steps").n_iter == 9
+        assert outcome_of(solver).n_iter == 9
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, handler)
+
+
+def test_a_later_divergence_returns_to_the_last_good_epoch() -> None:
+    class Wild:
+        """Halves its table each epoch; the third epoch overflows until its steps are small."""
+
+        limit = 100.0
+        n_threads = 1
+        step_factor = 1.0
+
+        def __init__(self) -> None:
+            self.tables = {"x": np.array([64.0])}
+
+        def epoch(self, number: int) -> dict[str, float]:
+            self.tables["x"] /= 2
+            if number == 2 and self.step_factor > 0.1:
+                self.tables["x"][:] = np.nan
+            return {"objective": float(self.tables["x"][0])}
+
+        def step_size(self) -> str:
+            return f"step {self.step_factor:g}"
+
+        def finish(self) -> float:
+            return float(self.tables["x"][0])
+
+    with pytest.warns(ConvergenceWarning, match="diverged in epoch 3.*nan, after 16, with step 1;"):
+        outcome = _loop.run(Wild(), _loop.Schedule(n_iter=4), "Wild")
+    assert [record["objective"] for record in outcome.history] == [32, 16, 8, 4]
 
 
 @pytest.mark.parametrize("cls", [ExplicitMF, RankingMF])
