@@ -94,6 +94,7 @@ SOLVERS = (
     Mutant("side by side: rounding", SIDE, "set(j, «own < least» ?", "own < own", "numerics"),
     Mutant("short rows", DUAL, "half[i] = «1 / root(half[i])»;", "1 / half[i]", "half_sweep"),
     Mutant("lanes: factor", SHORT, "pivot -= «l * t»;", "t", "short_rows"),
+    Mutant("lanes: ridge", SHORT, "r > 0 && «p[r].ridge == p[r - 1].ridge»", "true", "short_rows"),
     Mutant("lanes: relaxation", SHORT, "from + «splat(relaxation) * way»", "way", "short_rows"),
     Mutant("lanes: value", SHORT, "answer.value += «past * past»", "past", "short_rows"),
     Mutant(

@@ -43,25 +43,31 @@ MF_INLINE void short_end(const ShortBatch<T>& b, std::int64_t n, std::int64_t si
     }
 }
 
+// 1 / D of a row.
+template <class T>
+MF_INLINE const T* short_inverse(const RowProblem<T>& p, T* inverse) {
+    const V<T> one = splat(T(1));
+    for (std::int64_t c = 0; c < p.table.stride; c += W<T>) {
+        const V<T> shared = p.shared != nullptr ? load(p.shared + c) : V<T>{};
+        store<T>(inverse + c, one / (splat(p.ridge) + splat(p.scale) * shared));
+    }
+    return inverse;
+}
+
 // The part of row `lane` before the factorization: its terms, products and scores.
 template <class T, int NV>
 MF_INLINE void short_begin(const RowProblem<T>& p, const T* x, std::int64_t size, bool relaxed,
-                           const ShortBatch<T>& b, std::int64_t lane, T* inverse, T* z) {
+                           const ShortBatch<T>& b, std::int64_t lane, const T* inverse, T* z) {
     constexpr int HELD = NV > 0 ? NV : 1;
     const std::int64_t k = p.table.stride, vectors = NV > 0 ? NV : k / W<T>;
     const Gathered<T> rows{p.table, p.index, p.n};
-    Coming<T> coming(p, p.n, 1);
-    coming();
-    const V<T> one = splat(T(1));
-    for (std::int64_t c = 0; c < vectors; ++c) {
-        const V<T> shared = p.shared != nullptr ? load(p.shared + c * W<T>) : V<T>{};
-        store<T>(inverse + c * W<T>, one / (splat(p.ridge) + splat(p.scale) * shared));
-    }
+    Coming<T> coming(p, p.n, p.n);
     for (std::int64_t j = 0; j < p.n; ++j) {
         b.s.at(j, lane) = p.c[j];
         b.w.at(j, lane) = p.g[j];
     }
     for (std::int64_t a = 0; a < p.n; ++a) {
+        coming();
         V<T> held[HELD];
         for (std::int64_t c = 0; c < vectors; ++c) {
             const V<T> v = load(inverse + c * W<T>) * load(rows.row(a) + c * W<T>);
@@ -164,8 +170,10 @@ void short_rows_of(const RowProblem<T>* p, RowAnswer<T>* answers, bool* solved, 
     std::int64_t size = 0;
     for (int r = 0; r < n; ++r) size = p[r].n > size ? p[r].n : size;
     V<T> flat{}, start_bias{};
+    const T* own[W<T>];  // rows of as many entries mostly have one
     for (int r = 0; r < n; ++r) {
-        short_begin<T, NV>(p[r], answers[r].x, size, relaxed, b, r, inverse + r * k, z);
+        own[r] = r > 0 && p[r].ridge == p[r - 1].ridge ? own[r - 1] : short_inverse(p[r], inverse + r * k);
+        short_begin<T, NV>(p[r], answers[r].x, size, relaxed, b, r, own[r], z);
         if (p[r].bias) {
             flat[r] = 1 / p[r].bias_ridge;
             start_bias[r] = *answers[r].bias;
@@ -193,7 +201,7 @@ void short_rows_of(const RowProblem<T>* p, RowAnswer<T>* answers, bool* solved, 
         solved[r] = q.ridge > 0 && !(q.bias && !(q.bias_ridge > 0)) && !(least_diagonal(q, q.scale) > 0) &&
                     most[r] < kMostKernel<T>;
         if (!solved[r]) continue;
-        T part = short_step<T, NV>(q, b, r, inverse + r * k, relaxation, answer);
+        T part = short_step<T, NV>(q, b, r, own[r], relaxation, answer);
         if (q.bias) {
             const T way = bias[r] - start_bias[r];
             part += q.bias_ridge * way * way;
