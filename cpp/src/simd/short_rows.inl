@@ -61,7 +61,9 @@ MF_INLINE void short_begin(const RowProblem<T>& p, const T* x, std::int64_t size
     constexpr int HELD = NV > 0 ? NV : 1;
     const std::int64_t k = p.table.stride, vectors = NV > 0 ? NV : k / W<T>;
     const Gathered<T> rows{p.table, p.index, p.n};
-    Coming<T> coming(p, p.n, p.n);
+    // What is needed now would wait for more rows than these, fetched at a time.
+    constexpr std::int64_t kAtOnce = 6;
+    Coming<T> coming(p, p.n, p.n > kAtOnce ? p.n : 1);
     for (std::int64_t j = 0; j < p.n; ++j) {
         b.s.at(j, lane) = p.c[j];
         b.w.at(j, lane) = p.g[j];
