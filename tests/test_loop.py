@@ -153,3 +153,24 @@ def test_going_back_without_a_copy_comes_to_the_same(
     np.testing.assert_array_equal(one.item_factors_, other.item_factors_)
     drop = [{k: v for k, v in r.items() if k != "seconds"} for r in one.history_]
     assert drop == [{k: v for k, v in r.items() if k != "seconds"} for r in other.history_]
+
+
+def test_steps_shrink_though_going_back_diverges() -> None:
+    """As it may where threads race: it counts as one more divergence."""
+
+    class Racing(Steps):
+        step_factor = 1.0
+        run = 0
+
+        def epoch(self, number: int) -> dict[str, float]:
+            self.run += 1
+            if self.run == 3:  # epoch 0 again, after 1
+                raise OverflowError
+            self.tables["x"] += 1
+            return {"objective": np.nan if number == 1 and self.step_factor > 0.25 else 1.0}
+
+    solver = Racing()
+    with pytest.warns(ConvergenceWarning, match="diverged in epoch 2"):
+        outcome = _loop.run(solver, _loop.Schedule(n_iter=2), "Racing")
+    assert outcome.n_iter == solver.tables["x"][0] == 2
+    assert solver.step_factor == 0.25**2

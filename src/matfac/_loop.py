@@ -267,10 +267,12 @@ class _Run:
         """Make the tables those of the last epoch: of the copy, and the epochs since once more."""
         step_factor = self._solver.step_factor
         self._last_whole.restore()
-        for number, (used, _) in enumerate(self._since, start=self._last_whole.n_iter):
-            self._solver.step_factor = used
-            self._solver.epoch(number)
-        self._solver.step_factor = step_factor
+        try:
+            for number, (used, _) in enumerate(self._since, start=self._last_whole.n_iter):
+                self._solver.step_factor = used
+                self._solver.epoch(number)
+        finally:  # threads that race may diverge this time
+            self._solver.step_factor = step_factor
 
     def state(self) -> State:
         state = State(self.history, self._solver.step_factor)
