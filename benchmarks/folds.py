@@ -23,7 +23,7 @@ import scipy.sparse as sp
 import machine
 import quality
 from matfac import metrics, reference
-from peers import LIBMF, child, interpreter
+from peers import BUILT, child, interpreter
 
 BAR = 0.925
 D, THREADS, SHARE = 32, 2, 0.1
@@ -52,7 +52,8 @@ class Peer:
         sp.save_npz(at, matrix(train, self.shape))
         settings: dict[str, Any] = {
             "peer": self.name, "task": "sgd", "d": D, "threads": THREADS, "seed": 0,
-            "train": str(at), "out": str(out), "library": os.environ.get(LIBMF, ""), **setting,
+            "train": str(at), "out": str(out), "built": os.environ.get(BUILT["libmf"], ""),
+            **setting,
         }  # fmt: skip
         child(self.python, settings, THREADS)
         with np.load(out) as saved:
@@ -80,7 +81,7 @@ def main() -> None:
     z = quality.data("ml-100k")
     shape = int(z["n_users"]), int(z["n_items"])
     there = ["surprise"] if "surprise" in args.peer_python else []
-    there += ["libmf"] if os.environ.get(LIBMF) else []
+    there += ["libmf"] if os.environ.get(BUILT["libmf"]) else []
     print({key: value for key, value in machine.describe().items() if key != "matfac"})
     rows = {}
     with tempfile.TemporaryDirectory() as folder:

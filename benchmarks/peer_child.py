@@ -18,6 +18,7 @@ import numpy as np
 
 import peer_als
 from peer_fit import Fit
+from peer_ialspp import fit_ialspp
 from peer_libmf import fit_libmf
 from peer_surprise import fit_surprise
 
@@ -56,6 +57,7 @@ def fit_matfac(fit: Fit) -> dict[str, Any]:
 
 FITS = {
     "matfac": fit_matfac,
+    "ialspp": fit_ialspp,
     "libmf": fit_libmf,
     "surprise": fit_surprise,
     **{

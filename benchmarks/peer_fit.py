@@ -26,7 +26,7 @@ class Fit:
         self.alpha: float = settings.get("alpha", 0.0)
         self.rate: float = settings.get("rate", 0.0)
         self.seed: int = settings["seed"]
-        self.library: str = settings.get("library", "")
+        self.built: str = settings.get("built", "")  # where a peer lies that pip does not install
         self.train: str = settings["train"]
         self.iterations: list[float] = []  # seconds of each, where the package tells
         self.objectives: list[float] = []  # after each, where the package tells

@@ -43,7 +43,7 @@ def fit_libmf(fit: Fit) -> dict[str, Any]:
     openmp = ctypes.util.find_library("gomp")  # which its Makefile may leave out
     if openmp:
         ctypes.CDLL(openmp, mode=ctypes.RTLD_GLOBAL)
-    library = ctypes.CDLL(fit.library)
+    library = ctypes.CDLL(fit.built)
     library.mf_get_default_param.restype = Parameter
     library.mf_train.restype = ctypes.POINTER(Model)
     library.mf_train.argtypes = [ctypes.POINTER(Problem), Parameter]

@@ -95,8 +95,8 @@ def text(
         *(_line(duel) for duel in duels),
         "",
         (
-            "implicit, irspack and LensKit tell the seconds of each iteration; of the others it is "
-            "the fit's by their number."
+            "implicit, irspack, ialspp and LensKit tell the seconds of each iteration; of the "
+            "others it is the fit's by their number."
         ),
     ]
     lines += [_updates(duel) for duel in duels if duel.task.key == "sgd"]

@@ -37,8 +37,8 @@ TASKS = {
     task.key: task
     for task in (
         Task(
-            "implicit", "implicit ALS", ("implicit", "irspack", "cmfrec", "buffalo"), "objective",
-            {"peer": 10, OWN: 10}, {"reg": 1.0, "alpha": 10.0},
+            "implicit", "implicit ALS", ("implicit", "irspack", "cmfrec", "buffalo", "ialspp"),
+            "objective", {"peer": 10, OWN: 10}, {"reg": 1.0, "alpha": 10.0},
         ),
         Task(
             "explicit", "explicit ALS", ("cmfrec",), "held-out RMSE", {"peer": 10, OWN: 10},

@@ -1,8 +1,9 @@
 """matfac against the installed peers: fresh processes in turn, to the same objective or RMSE.
 
 Every fit, matfac's too, is a run of peer_child.py. What it ends at is computed here, in float64 by
-`matfac.reference`, outside the time. A peer fits for a set number of iterations; matfac's seconds
-are those of the whole fit() of the fewest iterations that end at least as low.
+`matfac.reference`, outside the time (ialspp_main keeps its factors: its own word is taken).
+A peer fits for a set number of iterations; matfac's seconds are those of the whole fit() of the
+fewest iterations that end at least as low.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from matfac import reference
 from peer_tasks import NAMES, OWN, OWN_SETTINGS, REAL, TASKS, Data, Task, planted, real
 
 CHILD = Path(__file__).with_name("peer_child.py")
-LIBMF = "MATFAC_LIBMF"
+# Peers that pip does not install, and the variables that name what was built.
+BUILT = {"libmf": "MATFAC_LIBMF", "ialspp": "MATFAC_IALSPP"}
 EARLIEST = 3  # iterations with which such a search begins
 
 
@@ -89,7 +91,7 @@ class Field:
         settings: dict[str, Any] = {
             "peer": name, "task": self.task.key, "n_iter": n_iter, "d": self.chosen.d,
             "threads": self.chosen.threads, "seed": 1, "train": str(self.folder / "train.npz"),
-            "out": str(out), "library": os.environ.get(LIBMF, ""), **self.task.shared,
+            "out": str(out), "built": os.environ.get(BUILT.get(name, ""), ""), **self.task.shared,
         }  # fmt: skip
         if rate is not None:
             settings["rate"] = rate
@@ -109,6 +111,8 @@ class Field:
         """The objective, or the RMSE on what was held out, in float64."""
         with np.load(path) as saved:
             arrays = {name: saved[name] for name in saved.files}
+        if "objective" in arrays:  # of a peer that keeps its factors
+            return float(arrays["objective"])
         mean = float(arrays.pop("mean", 0.0))
         model = reference.Factors(**arrays, mean=mean)
         if self.task.goal != "objective":
@@ -198,8 +202,8 @@ def versions(chosen: argparse.Namespace) -> dict[str, str | None]:
     """Every peer's version; None where it is not installed."""
     found: dict[str, str | None] = {}
     for name in NAMES:
-        if name == "libmf":
-            found[name] = Path(os.environ[LIBMF]).name if os.environ.get(LIBMF) else None
+        if name in BUILT:
+            found[name] = Path(os.environ.get(BUILT[name], "")).name or None
             continue
         try:
             found[name] = child(interpreter(name, chosen), {"probe": name}, 1)["version"]

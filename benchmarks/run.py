@@ -11,8 +11,10 @@ by `matfac.reference` after every sweep, outside the time; the run fails where t
 end. Writes results.md, results.json and results.png to --out.
 
 With --peers: whole fits of other packages against matfac's to the same end; see peers.py. A peer
-is looked for in this interpreter, or in that of --peer-python; LIBMF is the shared library that
-the environment variable MATFAC_LIBMF names. Writes peers.md, peers.json and peers.png to --out.
+is looked for in this interpreter, or in that of --peer-python. Two are built from their sources
+and named by environment variables: LIBMF's shared library by MATFAC_LIBMF, and the program
+ialspp_main, from ials/vae_benchmarks of google-research, by MATFAC_IALSPP. Writes peers.md,
+peers.json and peers.png to --out.
 """
 
 from __future__ import annotations

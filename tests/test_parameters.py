@@ -162,7 +162,7 @@ import numpy as np
 from peer_fit import Fit
 from peer_libmf import fit_libmf
 fit = Fit({{"task": "sgd", "d": 8, "n_iter": 3000, "threads": 1, "reg": 0.1, "rate": 0.3,
-           "seed": 0, "library": {library!r}, "train": sys.argv[1]}})
+           "seed": 0, "built": {library!r}, "train": sys.argv[1]}})
 np.savez(sys.argv[2], **fit_libmf(fit))
 """
     command = [sys.executable, "-c", script, str(tmp_path / "X.npz"), str(tmp_path / "out.npz")]
