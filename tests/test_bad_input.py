@@ -105,6 +105,27 @@ def test_a_table_of_events_is_no_matrix(frame: str, column: str) -> None:
     assert ExplicitMF(n_factors=2).fit(events).n_features_in_ == 3
 
 
+WILD = {"indices": (-1, 31, 2**32 + 3), "indptr": (-1, 5000, 2**31 - 1)}
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+@pytest.mark.parametrize("kind", ["csr", "csc", "bsr"])
+@pytest.mark.parametrize(("array", "value"), [(a, v) for a, values in WILD.items() for v in values])
+def test_arrays_that_scipy_took_unchecked(kind: str, dtype: str, array: str, value: int) -> None:
+    """Indices of 64 bits are not cut to 32, and none leads out of an array."""
+    if dtype == "int32" and value >= 2**31:
+        pytest.skip("no such number")
+    bad = X.asformat(kind).copy()
+    bad.indices, bad.indptr = bad.indices.astype(dtype), bad.indptr.astype(dtype)
+    getattr(bad, array)[3] = value
+    model = ExplicitMF(n_factors=2, n_iter=1, random_state=0).fit(X)
+    for use in (model.fit, model.transform, model.fold_in_items, ImplicitMF(n_factors=2).fit):
+        with pytest.raises(ValueError, match=rf"X\.{array} must .*; X\.check_format\(\) checks"):
+            use(bad)
+    with pytest.raises(ValueError, match=rf"(matrix|X)\.{array} must "):
+        model.fit(Interactions(bad, np.arange(30), np.arange(20)))
+
+
 def test_lists_of_any_length_but_not_of_billions() -> None:
     model = ImplicitMF(n_factors=2, n_iter=1).fit(X)
     items, scores = model.recommend([0], k=1000)

@@ -56,6 +56,21 @@ def test_sums_of_rows(isa: str, dtype: str, weighted: bool) -> None:
     assert _core.row_sums(np.zeros(4, np.int64), values[:0], None, 2).tolist() == [0, 0, 0]
 
 
+@pytest.mark.parametrize("n", [0, 1, PART - 1, PART, 3 * PART + 5])
+def test_narrow_indices(n: int) -> None:
+    wide = np.random.default_rng(n).integers(0, 2**31 - 1, n)
+    for threads in (1, 2, 5):
+        narrow = _core.narrow_indices(wide, 2**31 - 1, threads)
+        assert narrow.dtype == np.int32
+        np.testing.assert_array_equal(narrow, wide)
+    for at in {0, n // 2, n - 1} if n else ():
+        for odd in (-1, 2**31, 2**32 + 1, -(2**63)):
+            wild = wide.copy()
+            wild[at] = odd
+            with pytest.raises(ValueError, match=f"indices must lie in .*, not {odd}"):
+                _core.narrow_indices(wild, 2**31 - 1, 2)
+
+
 def test_wrong_arrays_are_refused() -> None:
     indptr, values = np.array([0, 2, 3]), np.ones(3)
     for bad in (np.array([1, 3]), np.array([0, 3, 2]), np.zeros(0, np.int64), np.array([[0, 3]])):

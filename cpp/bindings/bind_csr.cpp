@@ -11,6 +11,12 @@ namespace {
 
 constexpr std::int64_t kLook = 1 << 20;  // indices between looks at the clock
 
+template <class I>
+[[noreturn]] void refuse_index(const I* indices, std::int64_t n, std::int64_t limit) {
+    const I* const odd = std::find_if(indices, indices + n, [&](I i) { return i < 0 || i >= limit; });
+    refuse("indices", "must lie in 0.." + std::to_string(limit - 1) + ", not " + std::to_string(*odd));
+}
+
 // Every later call trusts these arrays, so each index is looked at once, here.
 template <class T>
 Csr<T> make_csr(std::int64_t n_cols, Array<std::int64_t> indptr, Array<std::int32_t> indices,
@@ -36,7 +42,7 @@ Csr<T> make_csr(std::int64_t n_cols, Array<std::int64_t> indptr, Array<std::int3
                 all &= static_cast<std::uint32_t>(index[e]) < limit;
         return all;
     });
-    if (!inside) refuse("indices", "must lie in 0.." + std::to_string(n_cols - 1));
+    if (!inside) refuse_index(index, nnz, n_cols);
     bool full = nnz == n_rows * n_cols;
     for (std::int64_t i = 0; i < n_rows && full; ++i)
         for (std::int64_t j = 0; j < n_cols; ++j) full &= index[i * n_cols + j] == j;
@@ -64,6 +70,19 @@ py::tuple transposed_arrays(const Csr<T>& csr, int n_threads) {
         return 0;
     });
     return py::make_tuple(indptr, indices, values, weights);
+}
+
+py::array_t<std::int32_t> narrow_indices(const Array<std::int64_t>& indices, std::int64_t n_cols,
+                                         int n_threads) {
+    checked_threads(n_threads);
+    const std::int64_t n = indices.size();
+    const std::int64_t* const from = vector_of(indices, n, "indices");
+    py::array_t<std::int32_t> narrowed(n);
+    std::int32_t* const to = narrowed.mutable_data();
+    Interruptible call;
+    const bool fit = call.run([&](Control& control) { return narrow(from, n, to, n_threads, control); });
+    if (!fit) refuse_index(from, n, n_cols);
+    return narrowed;
 }
 
 template <class T>
@@ -122,6 +141,8 @@ void bind(py::module_& m, const char* name) {
 }  // namespace
 
 void bind_csr(py::module_& m) {
+    m.def("narrow_indices", &narrow_indices, py::arg("indices").noconvert(), py::arg("n_cols"),
+          py::arg("n_threads"), "Column indices of 64 bits as such of 32 bits.");
     bind<float>(m, "CsrFloat32");
     bind<double>(m, "CsrFloat64");
 }

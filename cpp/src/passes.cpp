@@ -51,6 +51,19 @@ void row_sums(const std::int64_t* indptr, std::int64_t n_rows, const T* values, 
     });
 }
 
+bool narrow(const std::int64_t* from, std::int64_t n, std::int32_t* to, int n_threads, Control& control) {
+    std::vector<std::uint64_t> all(static_cast<std::size_t>((n + kPart - 1) / kPart), 0);
+    for_chunks(n_threads, static_cast<std::int64_t>(all.size()), control, [&](std::int64_t part, int) {
+        std::uint64_t bits = 0;
+        for (std::int64_t i = part * kPart; i < std::min(n, (part + 1) * kPart); ++i) {
+            bits |= static_cast<std::uint64_t>(from[i]);
+            to[i] = static_cast<std::int32_t>(from[i]);
+        }
+        all[part] = bits;
+    });
+    return std::all_of(all.begin(), all.end(), [](std::uint64_t bits) { return bits >> 31 == 0; });
+}
+
 template std::pair<float, float> value_range<float>(const float*, std::int64_t, int, Control&);
 template std::pair<double, double> value_range<double>(const double*, std::int64_t, int, Control&);
 template void row_sums<float>(const std::int64_t*, std::int64_t, const float*, const float*, double*,

@@ -79,7 +79,7 @@ def canonical(matrix: Any, timestamps: ArrayLike | None) -> tuple[Any, NDArray[A
 
 
 def _canonical(given: Any, timestamps: ArrayLike | None) -> tuple[Any, NDArray[Any] | None]:
-    csr: Any = sp.csr_array(as_csr(given))
+    csr: Any = sp.csr_array(as_csr(given, "matrix"))
     csr.data = check_numbers(csr.data, "matrix", "d" if csr.dtype == np.float64 else "f")
     if timestamps is not None and not (given.format == "csr" and csr.has_canonical_format):
         raise ValueError(

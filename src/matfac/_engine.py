@@ -120,6 +120,13 @@ def transpose(csr: Csr, n_threads: int) -> Csr:
     return make_csr(csr.shape[0], *csr.transposed_arrays(n_threads))
 
 
+def narrow(indices: NDArray[Any], n_cols: int, n_threads: int = 1) -> NDArray[np.int32]:
+    """Return column indices as the core takes them; scipy.sparse keeps such of 64 bits too."""
+    if indices.dtype == np.int64:
+        return _core.narrow_indices(np.ascontiguousarray(indices), n_cols, n_threads)
+    return np.ascontiguousarray(indices, np.int32)
+
+
 def value_range(values: Floats, n_threads: int) -> tuple[float, float]:
     """Return the least and the largest value: both NaN where one is not finite, 0 of none."""
     return _core.value_range(values, n_threads)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import numbers
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ import scipy.sparse as sp
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, check_random_state, validate_data
 
+from matfac import _engine
 from matfac._cores import default_threads
 from matfac._interruptible import over_entries
 from matfac._ratings import Pattern, Ratings
@@ -226,6 +228,17 @@ def _check_width(estimator: BaseEstimator, X: Any, argument: str) -> None:
     )
 
 
+@contextlib.contextmanager
+def _arrays_of(argument: str) -> Iterator[None]:
+    """Name the argument where the core refuses its arrays, which scipy.sparse took unchecked."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(
+            f"{argument}.{error}; {argument}.check_format() checks what {argument} was made of"
+        ) from error
+
+
 def _from_sparse(
     X: Any, dtype: np.dtype[Any], implicit: bool, name: str, argument: str, n_threads: int
 ) -> Ratings:
@@ -233,19 +246,17 @@ def _from_sparse(
         raise TypeError(f"{argument} must hold real numbers, got dtype {X.dtype}")
     if max(X.shape) > MAX_ROWS:
         raise ValueError(f"{argument} must have fewer than 2^31 rows and columns, got {X.shape}")
-    csr = as_csr(X)
+    csr = as_csr(X, argument)
     if not csr.has_canonical_format:
         csr = sp.csr_array(csr, copy=True)
         csr.sum_duplicates()
     values = cast(csr.data, dtype)
     indptr = csr.indptr.astype(np.int64, copy=False)
-    indices = csr.indices.astype(np.int32, copy=False)
-    ratings = Ratings(
-        (int(X.shape[0]), int(X.shape[1])),
-        indptr,
-        np.ascontiguousarray(indices),
-        np.ascontiguousarray(values),
-    )
+    with _arrays_of(argument):
+        indices = _engine.narrow(csr.indices, csr.shape[1], n_threads)
+        shape = int(X.shape[0]), int(X.shape[1])
+        ratings = Ratings(shape, indptr, indices, np.ascontiguousarray(values))
+        _ = ratings.core  # looks at every index
     least = check_values(ratings, csr.data, implicit, name, argument, n_threads)
     if implicit and least == 0 and not ratings.values.all():
         ratings = ratings.take(ratings.values != 0)
@@ -282,11 +293,11 @@ def check_sparse(X: Any, argument: str, shape: tuple[int, int] | None = None) ->
         raise ValueError(
             f"{argument} must have shape {shape}, users x items, got {given.shape}{turned}"
         )
-    return over_entries(given.nnz, lambda: _canonical(given))
+    return over_entries(given.nnz, lambda: _canonical(given, argument))
 
 
-def _canonical(X: Any) -> sp.csr_array:
-    csr: sp.csr_array = as_csr(X)
+def _canonical(X: Any, argument: str) -> sp.csr_array:
+    csr: sp.csr_array = as_csr(X, argument)
     if not csr.has_canonical_format:
         csr = csr.copy()
         csr.sum_duplicates()
@@ -304,7 +315,8 @@ def check_pattern(X: Any, argument: str, shape: tuple[int, int] | None = None) -
 
 def _pattern(csr: sp.csr_array, argument: str) -> Pattern:
     indptr = csr.indptr.astype(np.int64, copy=False)
-    indices = np.ascontiguousarray(csr.indices.astype(np.int32, copy=False))
+    with _arrays_of(argument):
+        indices = _engine.narrow(csr.indices, csr.shape[1])
     values = csr.data
     if values.dtype.kind not in "fiub":
         raise TypeError(f"{argument} must hold real numbers, got dtype {values.dtype}")

@@ -84,11 +84,35 @@ def rating_scale(ratings: Ratings) -> float:
     return spread or (size if size >= least else 1.0)
 
 
-def as_csr(X: Any) -> Any:
+def as_csr(X: Any, argument: str) -> Any:
     """Return a sparse matrix as CSR; the zeros that fill up the blocks of BSR are no entries."""
+    if hasattr(X, "indptr"):
+        _check_pointers(X, argument)
     if X.format == "csr":
         return X
     csr = sp.csr_array(X)
     if X.format == "bsr":
         csr.eliminate_zeros()
     return csr
+
+
+def _check_pointers(X: Any, argument: str) -> None:
+    """Refuse arrays, set by hand, that scipy.sparse would follow out of others.
+
+    Of CSR, the indices are the core's to check.
+    """
+    pointers, indices = X.indptr, X.indices
+    if pointers[0] != 0 or pointers[-1] > len(indices) or (pointers[1:] < pointers[:-1]).any():
+        raise ValueError(
+            f"{argument}.indptr must start with 0, never fall and end within the {len(indices)} "
+            f"indices; {argument}.check_format() checks what {argument} was made of"
+        )
+    if X.format == "csr" or not len(indices):
+        return
+    limit = X.shape[0] if X.format == "csc" else X.shape[1] // X.blocksize[1]
+    least, most = indices.min(), indices.max()
+    if least < 0 or most >= limit:
+        raise ValueError(
+            f"{argument}.indices must lie in 0..{limit - 1}, not {least if least < 0 else most}; "
+            f"{argument}.check_format() checks what {argument} was made of"
+        )

@@ -337,6 +337,14 @@ void test_passes(const std::string& name) {
             row_sums(indptr, 5, values.data(), weights.data(), sums, threads, control);
             check(sums[0] == 0 && sums[2] == 0 && sums[4] == 0 && sums[1] + sums[3] == sum,
                   name + " sums of " + std::to_string(n));
+            std::vector<std::int64_t> wide(static_cast<std::size_t>(n), 7);
+            std::vector<std::int32_t> narrowed(wide.size());
+            check(narrow(wide.data(), n, narrowed.data(), threads, control) &&
+                      std::equal(wide.begin(), wide.end(), narrowed.begin()),
+                  name + " indices of " + std::to_string(n));
+            wide.back() = std::int64_t{1} << 32;
+            check(!narrow(wide.data(), n, narrowed.data(), threads, control),
+                  name + " an index too large for 32 bits, of " + std::to_string(n));
         }
     }
 }

@@ -17,4 +17,7 @@ template <class T>
 void row_sums(const std::int64_t* indptr, std::int64_t n_rows, const T* values, const T* weights,
               double* sums, int n_threads, Control& control);
 
+// to[i] = from[i]; returns whether every one fits.
+bool narrow(const std::int64_t* from, std::int64_t n, std::int32_t* to, int n_threads, Control& control);
+
 }  // namespace matfac
