@@ -3,7 +3,8 @@
     python examples/movies.py ratings.csv movies.csv --out films
 
 The files are those of MovieLens: ratings.csv with the columns userId, movieId, rating and
-timestamp; movies.csv with movieId, title and genres. Needs pandas, and matplotlib for the map.
+timestamp; movies.csv with movieId, title and genres. Needs pandas and the extras `frames` and
+`plot`.
 """
 
 from __future__ import annotations

@@ -127,7 +127,8 @@ class Serving(KnownRows):
         exclude_seen : bool
             Leave out the items a user has entries for: in training, or in X.
         items : array-like of shape (n_allowed,), optional
-            Items that any list may hold. None: all. An id the model does not know is never listed.
+            Items that any list may hold. None: all. Ids that the model does not know are ignored;
+            where it has no ids, an index out of range is an error.
         exclude_items : array-like of shape (n_excluded,), optional
             Items that no list may hold.
         include, exclude : {sparse array, array-like, Interactions} of shape (n, n_items), optional

@@ -54,7 +54,7 @@ def export(
     side : {"items", "users"}
         Which vectors: those of `item_vectors` or of `user_vectors`.
     titles : mapping of id to str, optional
-        Titles by id, or by the id's decimal digits. An id without one gets "".
+        Titles by id, or by the id's decimal digits. Ids without a title get an empty string.
 
     Raises
     ------
@@ -164,7 +164,8 @@ def to_index(model: FactorModel, *, connectivity: int = 32, expansion: int = 200
     model : ExplicitMF, ImplicitMF or RankingMF
         Fitted.
     connectivity : int
-        Neighbours of each item in the graph: more cost memory and time and find better.
+        Neighbours of each item in the graph: more neighbours cost memory and time, and improve
+        recall.
     expansion : int
         Candidates kept while the graph is built and searched, likewise.
 

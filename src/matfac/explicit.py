@@ -81,7 +81,7 @@ class ExplicitMF(FitMixin, FactorModel):
         :math:`\lambda_1 (\sum_u n_u^{\nu} |x_u|_1 + \sum_i n_i^{\nu} |y_i|_1)`. Zeros are exact.
     feature_reg : float
         Ridge of the map from features to factors, as a number of rows: where that many average rows
-        have a feature, its factor is half of what they suggest. For a fit with features alone.
+        have a feature, its factor is half of what they suggest. Used only in fits with features.
     init_std : float
         Standard deviation of the initial factors, times the root of `n_factors`, in units of the
         root of the ratings' standard deviation.

@@ -66,8 +66,8 @@ class ImplicitMF(FitMixin, FactorModel):
     reg_exponent : float, optional
         How the ridge grows with a row's count. None: 1 with `alpha0`, 0 with `alpha`.
     n_iter : int
-        Sweeps over users and items. With `alpha` and gradient steps each ends with the scale
-        between the two sides at which their ridges are least; products stay as they are.
+        Sweeps over users and items. With `alpha` and gradient steps each sweep ends by rescaling
+        users against items so that the total ridge is smallest; products stay as they are.
     cg_steps : int or None
         Conjugate-gradient steps per row and half sweep, warm-started, over-relaxed and
         preconditioned by the part of the problem that all rows share; rows of few entries (12 at
@@ -80,7 +80,7 @@ class ImplicitMF(FitMixin, FactorModel):
         Weight of the factors' absolute values, scaled by the counts as `reg` is. Zeros are exact.
     feature_reg : float
         Ridge of the map from features to factors, as a number of rows: where that many average rows
-        have a feature, its factor is half of what they suggest. For a fit with features alone.
+        have a feature, its factor is half of what they suggest. Used only in fits with features.
     init_std : float
         Standard deviation of the initial factors, times the root of `n_factors`.
     n_threads : int or None

@@ -111,7 +111,7 @@ class RankingMF(FitMixin, FactorModel):
         What fold-in gives for the rows of training.
     item_factors_ : ndarray of shape (n_items, n_factors)
     user_bias_ : ndarray of shape (n_users,), or None
-        0 but for "logistic": it changes no ranking.
+        Zero except for "logistic"; it does not affect rankings.
     item_bias_ : ndarray of shape (n_items,), or None
     item_counts_ : ndarray of shape (n_items,), int64
         Training entries of each item.

@@ -24,8 +24,8 @@ from matfac.interactions import Interactions
 
 Grid = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
-# Multiples of the model's own values: what there is no better knowledge of is tried in steps of
-# about 3, and the ridge of a ratings model, to which its error is more sensitive, in smaller ones.
+# Multiples of the model's own values: by default values go up in steps of about 3; the ridge of a
+# ratings model, to which its error is more sensitive, in smaller ones.
 STEPS = {
     "alpha0": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
     "alpha": (0.1, 0.3, 1.0, 3.0, 10.0),
@@ -53,9 +53,10 @@ def tune(
     """Search for the parameters of a model, and fit it with the best.
 
     Part of X is held out: a tenth of the entries for ratings, a tenth of each user's for feedback.
-    All candidates are fitted at a quarter of `n_factors` and `n_iter`; the best third goes on
-    at half of them, and the best third of those at full length: by alternating least
-    squares from where it was (the new factors start at random), by other solvers from the start.
+    All candidates are fitted at a quarter of `n_factors` and `n_iter`, but no fewer than 16 factors
+    and 4 sweeps; the best third goes on at half of them, and the best third of those at full
+    length: by alternating least squares from where it was (the new factors start at random), by
+    other solvers from the start. Three candidates or fewer are all fitted at full length.
 
     Parameters
     ----------

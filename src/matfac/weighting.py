@@ -41,7 +41,7 @@ def time_decay(
     Raises
     ------
     ValueError, TypeError
-        Naming the argument. An entry later than `now` is an error: it is not to be known yet.
+        Naming the argument. An entry later than `now` is an error: it lies in the future of `now`.
 
     Examples
     --------
