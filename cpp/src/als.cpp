@@ -47,7 +47,15 @@ SweepResult run_half_sweep(const HalfSweep<T>& sweep, const BlasTable& blas, Con
         for (const TableView<T>& table : sweep.along)
             rotate_table(table, basis, sweep.n_threads, control);
     if (control.stop) return {0, 0, false};
-    const SweepResult result = Sweep<T>(turned, basis.eigenvalues.data(), control).run();
+    Buffer<T> mean;  // a given basis is that of the sum, and a row's ratings weigh as many times the mean
+    const T* shared = basis.eigenvalues.data();
+    if (!implicit && sweep.basis != nullptr) {
+        mean = Buffer<T>(basis.eigenvalues.size());
+        for (std::size_t j = 0; j < mean.size(); ++j)
+            mean[j] = shared[j] / static_cast<T>(std::max<std::int64_t>(1, basis.n_rows));
+        shared = mean.data();
+    }
+    const SweepResult result = Sweep<T>(turned, shared, control).run();
     if (sweep.keep_basis)
         rotate_table(turned.solved, transposed(basis), sweep.n_threads, control);
     return result;

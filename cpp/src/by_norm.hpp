@@ -15,6 +15,19 @@
 
 namespace matfac {
 
+// Of a row, squares in double: those of small numbers in T are 0.
+template <class T>
+double length_of(TableView<const T> table, std::int64_t row) {
+    double sums[kLanes] = {};
+    for (std::int64_t j = 0; j < table.stride; ++j) {
+        const auto x = static_cast<double>(table.row(row)[j]);
+        sums[j % kLanes] += x * x;
+    }
+    double square = 0;
+    for (const double sum : sums) square += sum;
+    return std::sqrt(square);
+}
+
 // The lengths of all queries, and the ones at which a panel's most is known: zero, and a half more
 // and more often of the longest.
 class Lengths {
@@ -32,15 +45,9 @@ public:
         constexpr std::int64_t some = 256;
         for_chunks(n_threads, (queries.n_rows + some - 1) / some, control, [&](std::int64_t c, int) {
             for (std::int64_t r = c * some; r < std::min(queries.n_rows, (c + 1) * some); ++r) {
-                double sums[kLanes] = {};
-                for (std::int64_t j = 0; j < queries.stride; ++j) {
-                    const auto x = static_cast<double>(queries.row(r)[j]);
-                    sums[j % kLanes] += x * x;
-                }
-                double square = 0;
-                for (const double sum : sums) square += sum;
                 constexpr double infinity = std::numeric_limits<double>::infinity();
-                length_[r] = square < infinity ? std::sqrt(square) : infinity;
+                const double length = length_of(queries, r);
+                length_[r] = length < infinity ? length : infinity;
             }
         });
         std::vector<double> sorted(length_);
@@ -123,16 +130,12 @@ private:
     void sort(const Scoring<T>& q, double length, Control& control) {
         constexpr int kSteps = 1 << 12;
         const std::vector<std::int32_t> items = items_;
-        std::vector<T> squares(items.size());
-        for_chunks(q.n_threads, n_panels(), control, [&](std::int64_t p, int) {
-            const std::int32_t* some = items.data() + begin(p);
-            kernels<T>().pair_dots(q.items, some, q.items, some, end(p) - begin(p),
-                                   squares.data() + begin(p));
-        });
         std::vector<double> norm(items.size()), key(items.size());
+        for_chunks(q.n_threads, n_panels(), control, [&](std::int64_t p, int) {
+            for (std::int64_t i = begin(p); i < end(p); ++i) norm[i] = length_of(q.items, items[i]);
+        });
         double least = kInfinity, most = -kInfinity;
         for (std::size_t i = 0; i < items.size(); ++i) {
-            norm[i] = std::sqrt(static_cast<double>(squares[i]));
             key[i] = length * norm[i];
             if (q.item_bias != nullptr) key[i] += static_cast<double>(q.item_bias[items[i]]);
             least = std::min(least, key[i]);

@@ -81,7 +81,7 @@ SharedBasis<T> shared_basis(TableView<const T> table, const T* weight, bool loos
         loosely ? std::max<std::int64_t>(1, table.n_rows / (kSampled * stride)) : 1;
     std::vector<double> gram = table_gram(table, weight, n_threads, control, step);
     if (control.stop) return {};
-    double total = 1 / static_cast<double>(step);
+    double total = loosely ? static_cast<double>((table.n_rows + step - 1) / step) : 1;
     if (weight != nullptr) {
         total = 0;
         for (std::int64_t r = 0; r < table.n_rows; r += step) total += static_cast<double>(weight[r]);
@@ -91,7 +91,7 @@ SharedBasis<T> shared_basis(TableView<const T> table, const T* weight, bool loos
         if (!std::isfinite(g)) throw std::overflow_error("a factor table holds NaN or infinity");
     std::vector<double> values(static_cast<std::size_t>(k)), sum = gram;
     if (loosely && nearly_diagonal(k, gram)) {
-        SharedBasis<T> as_is{Buffer<T>(static_cast<std::size_t>(stride)), {}, std::move(sum)};
+        SharedBasis<T> as_is{Buffer<T>(static_cast<std::size_t>(stride)), {}, std::move(sum), table.n_rows};
         for (std::int64_t j = 0; j < k; ++j)
             as_is.eigenvalues[j] = static_cast<T>(gram[j * k + j] / total);
         return as_is;
@@ -100,7 +100,8 @@ SharedBasis<T> shared_basis(TableView<const T> table, const T* weight, bool loos
     if (control.stop) return {};
 
     SharedBasis<T> basis{Buffer<T>(static_cast<std::size_t>(stride)),
-                         Buffer<T>(static_cast<std::size_t>(stride * stride)), std::move(sum)};
+                         Buffer<T>(static_cast<std::size_t>(stride * stride)), std::move(sum),
+                         table.n_rows};
     // A Gram has no negative eigenvalues but by rounding.
     for (std::int64_t j = 0; j < stride; ++j)
         basis.eigenvalues[j] = static_cast<T>(j < k ? std::max(values[j], 0.0) / total : 0.0);
@@ -113,8 +114,8 @@ SharedBasis<T> shared_basis(TableView<const T> table, const T* weight, bool loos
 template <class T>
 SharedBasis<T> transposed(const SharedBasis<T>& basis) {
     const std::size_t stride = basis.eigenvalues.size();
-    if (basis.vectors.size() == 0) return {Buffer<T>(stride), {}, basis.gram};
-    SharedBasis<T> back{Buffer<T>(stride), Buffer<T>(stride * stride), basis.gram};
+    if (basis.vectors.size() == 0) return {Buffer<T>(stride), {}, basis.gram, basis.n_rows};
+    SharedBasis<T> back{Buffer<T>(stride), Buffer<T>(stride * stride), basis.gram, basis.n_rows};
     for (std::size_t i = 0; i < stride; ++i)
         for (std::size_t j = 0; j < stride; ++j)
             back.vectors[j * stride + i] = basis.vectors[i * stride + j];

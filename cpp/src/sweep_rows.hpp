@@ -25,6 +25,10 @@ double distance(const T* a, const T* b, std::int64_t size) {
     return sum;
 }
 
+// Below this share of g, rounding in g^2 / c, which the forms by entries subtract, shows beside g.
+template <class T>
+constexpr T kFaint = T(0.01);
+
 template <class T>
 struct SweepRows {
     const HalfSweep<T>& s;
@@ -76,7 +80,10 @@ struct SweepRows {
         p.c = c;
         p.g = g;
         p.unit = s.loss == Loss::ratings && e.weights == nullptr;
-        return kernel.row_terms(e, c, g, curvature);
+        const double constant = kernel.row_terms(e, c, g, curvature);
+        if (s.loss == Loss::hu && p.n <= s.fixed.stride)
+            for (std::int64_t j = 0; j < p.n; ++j) p.faint |= c[j] < kFaint<T> * g[j];
+        return constant;
     }
 
     RowAnswer<T> answer(std::int64_t row) const {

@@ -11,12 +11,13 @@
 
 namespace matfac {
 
-// The eigenbasis of a table's Gram: of the sum over its rows, or of their weighted mean.
+// The eigenbasis of a table's Gram: of the sum over its rows or, loosely, of their (weighted) mean.
 template <class T>
 struct SharedBasis {
     Buffer<T> eigenvalues;     // stride entries; padding 0
     Buffer<T> vectors;         // stride x stride, column j the j-th eigenvector; empty: of the identity
     std::vector<double> gram;  // the sum itself, k x k
+    std::int64_t n_rows = 0;   // of the table
 };
 
 template <class T>
@@ -35,7 +36,7 @@ struct HalfSweep {
     // Without keep_basis: more tables in the basis of these, which are turned along where they are.
     std::vector<TableView<T>> along;
     const T* ridge = nullptr;         // one per solved row
-    const T* fixed_weight = nullptr;  // ratings with cg_steps: entries per fixed row
+    const T* fixed_weight = nullptr;  // ratings with cg_steps: entries per fixed row; null: as many each
     const T* lasso = nullptr;         // one per solved row, + lasso |x|_1; null: none
     bool nonnegative = false;         // factors at or above 0; biases are free
     // 0: exact, by Cholesky. Rows of few entries without a prior are solved exactly all the same

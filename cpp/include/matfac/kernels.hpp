@@ -38,6 +38,7 @@ struct RowProblem {
     const T* g = nullptr;
     std::int64_t n = 0;
     bool unit = false;  // every c is 1
+    bool faint = false;  // some g / c is too large for row_dual and short_rows, which leave the row
     const std::int32_t* next = nullptr;  // n_next rows of the table that come after, to be fetched
     std::int64_t n_next = 0;             // meanwhile
     bool starts = false;  // row_gram: `gram` is written over, its part below the diagonal left alone
@@ -181,7 +182,7 @@ struct KernelTable {
     void (*rows_solve)(const RowProblem<T>*, const T* const* systems, RowAnswer<T>*, int n,
                        T* scratch);
     // Or, for a row of fewer entries than factors, by the matrix of the entries' products. False,
-    // and nothing done, where the ridge is too small for it. scratch: dual_scratch elements.
+    // and nothing done, where the ridge is too small for it or the row is faint. scratch: dual_scratch elements.
     bool (*row_dual)(const RowProblem<T>&, RowAnswer<T>&, T* scratch);
     // The same for n rows of kShort entries at most, kShortRows of them at most, by as many lanes; they
     // go `relaxation` times the way from the warm start. solved: false where row_dual's would be.

@@ -21,7 +21,7 @@ public:
     // Whether to stop. Thread 0 is the caller and asks now and then: rarely enough to cost nothing,
     // often enough for a prompt Ctrl-C. To be called at least every few tens of milliseconds.
     bool stopped(int thread) {
-        if (thread == 0 && interrupted) {
+        if (thread == 0 && interrupted && !stop) {  // once: a handler may not follow an exception
             const auto now = Clock::now();
             if (now - asked_ >= std::chrono::milliseconds(30)) {
                 asked_ = now;

@@ -6,13 +6,13 @@
 template <class T>
 constexpr T kMostKernel = sizeof(T) == 4 ? T(1e4) : T(1e12);
 
-// False, and nothing done, where the row has no ridge or too little for this form.
+// False, and nothing done, where the row is faint, has no ridge or too little for this form.
 // scratch: dual_scratch elements.
 template <class T>
 bool row_dual(const RowProblem<T>& p, RowAnswer<T>& answer, T* scratch) {
     constexpr int G = kGroup<T>;
     const std::int64_t k = p.table.stride, size = padded(p.n), groups = (p.n + G - 1) / G * G;
-    if (!(p.ridge > 0) || (p.bias && !(p.bias_ridge > 0)) || least_diagonal(p, p.scale) > 0)
+    if (p.faint || !(p.ridge > 0) || (p.bias && !(p.bias_ridge > 0)) || least_diagonal(p, p.scale) > 0)
         return false;
     const T flat = p.bias ? 1 / p.bias_ridge : T(0);
     T *half = scratch, *s = half + k, *w = s + size, *u = w + size;

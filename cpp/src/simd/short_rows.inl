@@ -200,7 +200,7 @@ void short_rows_of(const RowProblem<T>* p, RowAnswer<T>* answers, bool* solved, 
     for (int r = 0; r < n; ++r) {
         const RowProblem<T>& q = p[r];
         RowAnswer<T>& answer = answers[r];
-        solved[r] = q.ridge > 0 && !(q.bias && !(q.bias_ridge > 0)) && !(least_diagonal(q, q.scale) > 0) &&
+        solved[r] = !q.faint && q.ridge > 0 && !(q.bias && !(q.bias_ridge > 0)) && !(least_diagonal(q, q.scale) > 0) &&
                     most[r] < kMostKernel<T>;
         if (!solved[r]) continue;
         T part = short_step<T, NV>(q, b, r, own[r], relaxation, answer);
