@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from conftest import random_ratings
-from matfac import ExplicitMF, ImplicitMF, Interactions, RankingMF, reference
+from conftest import core_csr, random_ratings, table
+from matfac import ExplicitMF, ImplicitMF, Interactions, RankingMF, _core, reference
 
 RATINGS = random_ratings(90, 70, 0.25, seed=1)
 CLICKS = random_ratings(90, 70, 0.2, seed=2, implicit=True)
@@ -181,3 +181,27 @@ def test_out_of_range_entries_are_refused() -> None:
         model.recommend(X=wide)
     with pytest.raises(ValueError, match="each of the model's 90 users, got shape"):
         model.fold_in_items(sp.csr_array((91, 2)))
+
+
+def test_ratings_are_folded_in_in_few_steps(dtype: str, isa: str) -> None:
+    """The preconditioner is as good without numbers of entries, and in a given basis, as with."""
+    rng = np.random.default_rng(0)
+    n, k, rows = 2000, 140, 20
+    fixed = table(rng.normal(size=(n, k)) * np.exp(-np.linspace(0, 5, k)) * 0.3, dtype)
+    X = sp.random_array((rows, n), density=0.04, rng=rng, format="csr", data_sampler=rng.normal)
+    basis = _core.shared_basis(fixed, k=k, n_threads=1)
+    answers = []
+    for given in ({"fixed_weight": np.ones(n, dtype)}, {}, {"basis": basis}):
+        solved = _core.empty_table(rows, k, dtype)
+        _core.half_sweep(
+            core_csr(X, dtype), loss="ratings", mean=0.0, k=k, fixed=fixed, solved=solved,
+            ridge=np.full(rows, 4.0, dtype), cg_steps=12, keep_basis=True, n_threads=1, **given,
+        )  # fmt: skip
+        answers.append(solved)
+    exact = _core.empty_table(rows, k, dtype)
+    _core.half_sweep(
+        core_csr(X, dtype), loss="ratings", mean=0.0, k=k, fixed=fixed, solved=exact,
+        ridge=np.full(rows, 4.0, dtype), n_threads=1, cg_steps=0,
+    )  # fmt: skip
+    for answer in answers:
+        np.testing.assert_allclose(answer, exact, atol=1e-5 * np.abs(exact).max())

@@ -219,6 +219,21 @@ def test_gradient_steps_without_a_ridge_never_raise_the_objective(name: str, dty
         assert np.max(np.diff(values)) <= 1e-4 * values[0]
 
 
+@pytest.mark.parametrize("twice", [False, True])
+@pytest.mark.parametrize("k", [16, 64, 128])
+def test_many_steps_without_a_ridge_end_with_the_residual(k: int, twice: bool, dtype: str) -> None:
+    """What rounding leaves of a residual lies along directions that no step may follow."""
+    rng = np.random.default_rng(0)
+    R = np.where(rng.random((150, 100)) < 0.2, 3 + rng.normal(size=(150, 100)), np.nan)
+    if twice:
+        R[:, 50:] = R[:, :50]
+    model = ExplicitMF(n_factors=k, n_iter=8, reg=0.0, cg_steps=30, dtype=dtype, random_state=0)
+    values = [record["objective"] for record in model.fit(R).history_]
+    assert np.max(np.diff(values)) <= 1e-4 * values[0]
+    error = (model.predict(*np.nonzero(~np.isnan(R))) - R[~np.isnan(R)]) ** 2
+    assert error.sum() <= 1.01 * values[0]
+
+
 @pytest.mark.parametrize("name", SOLVERS)
 def test_values_beyond_the_dtype_are_named(name: str) -> None:
     X = RATINGS.copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import scipy.sparse as sp
 
 from conftest import core_csr, table
-from matfac import _core, reference
+from matfac import ImplicitMF, _core, reference
 from row_cases import TOLERANCE, N, assert_equal_to_twin, case, objective, rows_of, solve
 
 LENGTHS = [*range(21), *range(20, 0, -1), 0, 16, 3]
@@ -52,6 +53,36 @@ def test_too_little_ridge_for_the_lanes(loss: str, ridge: float, dtype: str, isa
     assert np.isfinite(x).all()
     start = objective(c, loss, c["x"], None if c["bias"] is None else c["bias"][0])
     assert objective(c, loss, x.astype("float64"), bias) <= start * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("k", [16, 24, 64])
+@pytest.mark.parametrize(("steps", "relaxation"), [(0, 1.0), (3, 1.4)])
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-6, 0.02, 0.3])
+def test_entries_that_weigh_little_more_than_other_cells(
+    scale: float, steps: int, relaxation: float, k: int, dtype: str, isa: str
+) -> None:
+    """alpha r is 0 or little: such an entry still asks for 1, and the value is right."""
+    c = case(LENGTHS, k, "hu")
+    c["matrix"].data *= scale
+    c["matrix"].data[::11] = 5.0
+    assert_equal_to_twin(c, "hu", dtype, cg_steps=steps, relaxation=relaxation)
+
+
+@pytest.mark.parametrize("cg_steps", [None, 2])
+def test_alpha_of_zero_fits_the_pattern(cg_steps: int | None) -> None:
+    X = sp.random_array((30, 20), density=0.2, rng=np.random.default_rng(0), format="csr")
+    settings: dict[str, Any] = {"n_factors": 8, "reg": 0.1, "cg_steps": cg_steps, "n_iter": 8}
+    zero, tiny = (
+        ImplicitMF(alpha=alpha, random_state=0, **settings).fit(X) for alpha in (0.0, 1e-9)
+    )
+    known = X.toarray() > 0
+    users, items = (t.astype(np.float64) for t in (zero.user_factors_, zero.item_factors_))
+    objective = ((users @ items.T - known) ** 2).sum() + 0.1 * (users**2).sum()
+    assert zero.objective_ == pytest.approx(objective + 0.1 * (items**2).sum(), rel=1e-5)
+    assert zero.objective_ < 0.6 * known.sum()
+    assert zero.objective_ == pytest.approx(tiny.objective_, rel=1e-4)
+    values = [record["objective"] for record in zero.history_]
+    assert all(b <= a * (1 + 1e-5) for a, b in itertools.pairwise(values))
 
 
 @pytest.mark.parametrize("turned", [False, True])

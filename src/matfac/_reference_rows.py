@@ -13,6 +13,7 @@ Csr = tuple[Array, Array, Array]
 
 _BLOCK = 8192  # entries gathered at a time: a tile of 64 float32 factors is 2 MiB and stays cached
 _GUARD = 1e-20  # conjugate gradient stops once r' M^-1 r has fallen this far
+_FAINT = 0.01  # c beside g, below which the core does not solve a row by its entries' products
 _NEARLY = 0.5  # of a matrix scaled to a diagonal of ones: what a row is off the identity in sum
 
 
@@ -207,7 +208,8 @@ def solve_rows_cg(
         Each step goes this many times as far, past the minimum along its direction where above 1.
     exact_short : bool
         Rows of at most `shorter_than_steps` entries, with a ridge that pulls to zero, take one step
-        instead, likewise times ``relaxation``: that to their minimum.
+        instead, likewise times ``relaxation``: that to their minimum. Not so where all cells count
+        and an entry's c is below a hundredth of its g.
 
     Returns
     -------
@@ -231,10 +233,13 @@ def solve_rows_cg(
     # A ridge of 0 can leave directions that no fixed row has: nothing is to be solved there.
     inverse = np.divide(1, metric, out=np.zeros_like(metric), where=metric > 0)
     longest = shorter_than_steps(steps, k) if exact_short and p.prior is None else 0
-    short = (np.diff(p.indptr) <= longest) & (p.ridge > 0)
-    for rows in _blocks(p.indptr, 1, longest):
-        if short[rows].all():
+    short = (np.diff(p.indptr) <= longest) & (p.ridge > 0) & ~_faint(p)
+    for block in _blocks(p.indptr, 1, longest):
+        rows = block[short[block]]
+        if len(rows):
             solution[rows] = _short(p, fixed, rows, diagonal[rows], start[rows], relaxation)
+        rows = block[~short[block]]
+        if not len(rows):
             continue
         at, tile = _gather(p, fixed, rows)
         curvature = None if p.curvature is None else p.curvature[at]
@@ -256,6 +261,15 @@ def shorter_than_steps(steps: int, k: int) -> int:
     [12, 12, 8, 0]
     """
     return min(16, 4 * (steps + 1), 1024 // (-(-k // 16) * 16))
+
+
+def _faint(problems: RowProblems) -> Array:
+    p = problems
+    rows: Array = np.zeros(len(p.ridge), dtype=bool)
+    if p.shared_scale and p.curvature is not None:
+        of = np.repeat(np.arange(len(rows)), np.diff(p.indptr))
+        rows[of[p.curvature < _FAINT * p.linear]] = True
+    return rows
 
 
 def _preconditioner(problems: RowProblems) -> tuple[Array, Array]:

@@ -288,6 +288,14 @@ void test_interrupt(const std::string& name) {
         run_half_sweep(sweep, BlasTable{}, control);
     check(control.stop && !run_half_sweep(sweep, BlasTable{}, control).completed,
           name + " an interrupt stops the sweep");
+    int asked = 0;
+    Control once;
+    once.interrupted = [&asked] { return ++asked > 0; };
+    for (int i = 0; i < 8; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        once.stopped(0);
+    }
+    check(once.stop && asked == 1, name + " after an interrupt no other is asked for");
 }
 
 void test_aside() {

@@ -78,6 +78,7 @@ struct CgRow {
     // Set by the kernels. taken: steps along directions, the one under way included.
     int taken = 0;
     T bias = 0, r_bias = 0, d_bias = 0, rz = 0, enough = 0, flat = 0;
+    T metric = 0;  // the direction's square in the preconditioner's norm
     double value = 0;
     T total[kMostGroup] = {}, squares[kMostGroup] = {};
 };

@@ -86,17 +86,18 @@ MF_INLINE bool cg_turn(CgRow<T>& s, int steps, T tolerance, T relaxation) {
             store<T>(v.d + j, z);
         }
         s.d_bias = inverse_b * s.r_bias;
-        s.rz = sum<T>(rz_v) + s.r_bias * s.d_bias;
+        s.metric = s.rz = sum<T>(rz_v) + s.r_bias * s.d_bias;
         // At the minimum the value is minus b' A^-1 b, all that a start from zero gains.
         const T gain_from_zero = static_cast<T>(-first);
-        constexpr T rounding = kEpsilon<T> * kEpsilon<T>;
+        // What rounding leaves of a residual of so many terms; without a ridge no step takes it away.
+        const T rounding = kEpsilon<T> * kEpsilon<T> * static_cast<T>(p.n + k);
         const T least = tolerance > rounding ? tolerance : rounding;
         s.enough = least * (gain_from_zero > s.rz ? gain_from_zero : s.rz);
     } else {
         const T q_bias = p.bias ? total + p.bias_ridge * s.d_bias : T(0);
         const T curvature = s.flat + sum_group<T>(load_group(s.squares));
         // Below, the direction is one of rounding alone, and a step along it leads anywhere.
-        if (!(curvature > kEpsilon<T> * s.rz)) {
+        if (!(curvature > kEpsilon<T> * s.metric)) {
             steps = 0;
         } else {
             // The directions are conjugate: going past the minimum along one changes nothing for the others.
@@ -119,6 +120,7 @@ MF_INLINE bool cg_turn(CgRow<T>& s, int steps, T tolerance, T relaxation) {
             for (std::int64_t j = 0; j < k; j += W<T>)
                 store<T>(v.d + j, load(v.inverse + j) * load(v.r + j) + vb * load(v.d + j));
             s.d_bias = inverse_b * s.r_bias + beta * s.d_bias;
+            s.metric = next + beta * beta * s.metric;
             s.rz = next;
         }
     }
