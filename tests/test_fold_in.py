@@ -29,7 +29,7 @@ MODELS: dict[str, tuple[Any, sp.csr_array]] = {
         lambda **kw: ExplicitMF(n_factors=6, fit_bias=False, random_state=0, **kw),
         RATINGS,
     ),
-    "als-long": (lambda **kw: ExplicitMF(n_factors=140, reg=0.3, random_state=0, **kw), RATINGS),
+    "als-long": (lambda **kw: ExplicitMF(n_factors=260, reg=0.3, random_state=0, **kw), RATINGS),
     "sgd": (lambda **kw: ExplicitMF(n_factors=6, solver="sgd", random_state=0, **kw), RATINGS),
     "ials": (lambda **kw: ImplicitMF(n_factors=6, random_state=0, **kw), CLICKS),
     "hu": (lambda **kw: ImplicitMF(n_factors=6, alpha=5.0, reg=0.5, random_state=0, **kw), CLICKS),

@@ -22,7 +22,7 @@ OF_FEATURES = ("user_features", "item_features")  # the maps' tables, and their 
 FEATURE_BIASES = ("user_feature_bias", "item_feature_bias")
 # Up to here the exact solution of a row costs no more than gradient steps to the same accuracy: few
 # steps where the part that all rows share is a good preconditioner, as it is with implicit losses.
-EXACT_UP_TO = {"ratings": 128, "ials": 32, "hu": 32}
+EXACT_UP_TO = {"ratings": 256, "ials": 32, "hu": 32}
 # Gradient steps go this many times as far as to their row's minimum, which takes two thirds of the
 # sweeps or fewer (successive over-relaxation). The objective still falls, as with any below 2.
 RELAXATION = 1.4

@@ -1,6 +1,6 @@
-// The BLAS and LAPACK routines that the core may borrow from SciPy, as plain function pointers.
+// The LAPACK routine that the core may borrow from SciPy, as a plain function pointer.
 //
-// `matfac._blas` (Cython) fills one BlasTable from scipy.linalg.cython_blas and cython_lapack and hands it
+// `matfac._blas` (Cython) fills one BlasTable from scipy.linalg.cython_lapack and hands it
 // over in a capsule named kBlasCapsule; the bindings copy it with set_blas_table(). A null member
 // means "not there": the core then uses its own code, so it runs without SciPy as well.
 //
@@ -17,19 +17,6 @@ namespace matfac {
 inline constexpr char kBlasCapsule[] = "matfac.BlasTable";
 
 struct BlasTable {
-    // C <- alpha op(A) op(B) + beta C
-    // (transa, transb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)
-    void (*sgemm)(char*, char*, int*, int*, int*, float*, float*, int*, float*, int*, float*, float*,
-                  int*) = nullptr;
-    void (*dgemm)(char*, char*, int*, int*, int*, double*, double*, int*, double*, int*, double*,
-                  double*, int*) = nullptr;
-
-    // Solves A X = B for symmetric positive definite A; A becomes its Cholesky factor, B becomes X.
-    // info > 0: the leading minor of that order is not positive definite.
-    // (uplo, n, nrhs, A, lda, B, ldb, info)
-    void (*sposv)(char*, int*, int*, float*, int*, float*, int*, int*) = nullptr;
-    void (*dposv)(char*, int*, int*, double*, int*, double*, int*, int*) = nullptr;
-
     // Eigenvalues (ascending, in w) and, with jobz 'V', eigenvectors (columns of A) of symmetric A.
     // lwork = liwork = -1 asks for the best sizes, returned in work[0] and iwork[0].
     // (jobz, uplo, n, A, lda, w, work, lwork, iwork, liwork, info)

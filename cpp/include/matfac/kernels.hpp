@@ -151,8 +151,6 @@ void copy_past_caches(char* to, const char* from, std::size_t bytes);
 
 template <class T>
 struct KernelTable {
-    const char* name;
-
     // The least and the largest of n >= 1 values, both NaN where one is not finite.
     void (*values_range)(const T* values, std::int64_t n, T* least, T* most);
     // Of values times weights; null: 1.
@@ -235,7 +233,7 @@ struct KernelTable {
     std::int64_t (*above)(const T* scores, std::int64_t n, T threshold, std::int32_t* at);
 
     // One pass of SGD over a block; returns the sum of weight * error^2 before each update.
-    // HOGWILD: the one function whose plain reads and writes of factor rows may race.
+    // HOGWILD: plain reads and writes of factor rows may race here and in pairwise_block, nowhere else.
     double (*sgd_block)(const SgdBlock<T>&, const SgdModel<T>&);
 
     // The same for positives and sampled negatives. reals, indices: pairwise_reals and

@@ -80,7 +80,7 @@ MF_INLINE std::int64_t first_entry(const SgdBlock<T>& block, std::int64_t run) {
 }
 
 // HOGWILD. Other threads may be at the same rows: their plain loads and stores race with these by
-// design (Niu et al. 2011). Nothing else in the core races, and nothing here is read for control flow.
+// design (Niu et al. 2011). Nothing here is read for control flow.
 template <class T, int NV, bool CLIP = false>
 double hogwild_block(const SgdBlock<T>& block, const SgdModel<T>& model) {
     const std::int64_t k = model.users.stride;

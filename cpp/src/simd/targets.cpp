@@ -20,7 +20,6 @@ namespace matfac::simd {
 
 namespace baseline {
 constexpr int kBytes = 16;
-constexpr char kIsaName[] = "baseline";
 #include "kernels_body.inl"
 }  // namespace baseline
 
@@ -29,7 +28,6 @@ constexpr char kIsaName[] = "baseline";
 MF_BEGIN("avx2,fma")
 namespace avx2 {
 constexpr int kBytes = 32;
-constexpr char kIsaName[] = "avx2";
 #include "kernels_body.inl"
 }  // namespace avx2
 MF_END
@@ -43,7 +41,6 @@ MF_BEGIN("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")
 #endif
 namespace avx512 {
 constexpr int kBytes = 64;
-constexpr char kIsaName[] = "avx512";
 #include "kernels_body.inl"
 }  // namespace avx512
 MF_END

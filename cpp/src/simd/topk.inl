@@ -30,12 +30,10 @@ template <class T>
 struct MaskOf;
 template <>
 struct MaskOf<float> {
-    typedef std::int32_t lane;
     typedef std::int32_t type __attribute__((vector_size(kBytes), may_alias));
 };
 template <>
 struct MaskOf<double> {
-    typedef std::int64_t lane;
     typedef std::int64_t type __attribute__((vector_size(kBytes), may_alias));
 };
 template <class T>
