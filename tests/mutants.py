@@ -31,7 +31,7 @@ TERMS, PAIRS, STARTS = (
 NEGATIVES, BANDS = "cpp/include/matfac/negatives.hpp", "cpp/src/banded_cg.hpp"
 SWEEP, STRATA = "cpp/src/row_sweep.hpp", "cpp/include/matfac/sgd.hpp"
 GEMM, TERMS, SIDE = (f"cpp/src/simd/{name}.inl" for name in ("gemm", "terms", "side_by_side"))
-EACH = "cpp/src/sweep_rows.hpp"
+EACH, PASSES = "cpp/src/sweep_rows.hpp", "cpp/src/passes.cpp"
 
 SOLVERS = (
     Mutant(
@@ -105,6 +105,29 @@ SOLVERS = (
         "short_rows",
     ),
     Mutant("basis stays", GRAM, "(!(off <= «kNearly» *", "1e9", "short_rows"),
+    Mutant("faint entries", EACH, "p.faint |= «c[j] < kFaint<T> * g[j]»;", "false", "short_rows"),
+    Mutant("cg rounding", CG, "static_cast<T>(«p.n + k»);", "0", "numerics"),
+    Mutant(
+        "basis given",
+        ALS,
+        "static_cast<T>(«std::max<std::int64_t>(1, basis.n_rows)»)",
+        "1",
+        "fold_in",
+    ),
+    Mutant(
+        "mean without weights",
+        GRAM,
+        "loosely ? «static_cast<double>((table.n_rows + step - 1) / step)» : 1;",
+        "1.0",
+        "fold_in",
+    ),
+    Mutant(
+        "indices of 64 bits",
+        PASSES,
+        "bits |= «static_cast<std::uint64_t>(from[i])»;",
+        "0",
+        "passes",
+    ),
     Mutant(
         "long rows together",
         BANDS,
