@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from matfac._atomic import replacing
+from matfac._cli_paths import check_target
 from matfac.compressed_model import ModelReport, compress_model
 
 
@@ -35,6 +36,9 @@ def add_compress(commands: argparse._SubParsersAction[Any]) -> None:
 def run_compress(args: argparse.Namespace) -> None:
     """Write the factors and print what became of every tensor."""
     out = args.out or args.file.with_suffix(f".compressed{args.file.suffix}")
+    check_target("--out", out, args.file, args.statistics)
+    if args.plot is not None:
+        check_target("--plot", args.plot, args.file, args.statistics)
     report = compress_model(
         args.file, out, budget=args.budget, skip=args.skip, statistics=args.statistics
     )

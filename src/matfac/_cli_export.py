@@ -8,6 +8,7 @@ from typing import Any
 
 from matfac import embeddings, plotting
 from matfac._atomic import replacing
+from matfac._cli_paths import check_target
 from matfac._persistence import load
 from matfac._titles import add_titles, given_titles
 
@@ -41,6 +42,7 @@ def add_files(commands: argparse._SubParsersAction[Any]) -> None:
 
 def run_export(args: argparse.Namespace) -> None:
     """Write the file."""
+    check_target("--out", args.out, args.model, args.titles)
     suffix = args.out.suffix.lower()
     graph = suffix in (".usearch", ".onnx")
     if graph and (args.side == "users" or args.titles is not None):
@@ -62,6 +64,7 @@ def run_export(args: argparse.Namespace) -> None:
 
 def run_plot(args: argparse.Namespace) -> None:
     """Draw and write the picture."""
+    check_target("--out", args.out, *args.model, args.titles)
     if args.kind != "curves" and len(args.model) > 1:
         raise ValueError(f"plot {args.kind} draws one model, got {len(args.model)}")
     if args.kind != "map" and args.titles is not None:

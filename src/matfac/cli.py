@@ -14,6 +14,7 @@ import numpy as np
 from matfac import ExplicitMF, ImplicitMF, Interactions, __version__, load, metrics, show_config
 from matfac._cli_compress import add_compress
 from matfac._cli_export import add_files
+from matfac._cli_paths import check_target
 from matfac._model import FactorModel
 from matfac._titles import add_titles, given_titles
 
@@ -173,6 +174,7 @@ def run_fit(args: argparse.Namespace) -> None:
         if name in parameters:
             kind = "ratings" if args.implicit else "--implicit"
             raise ValueError(f"--{name} goes with {kind} alone")
+    check_target("--out", args.out, args.file, args.checkpoint)
     cls: type[FactorModel] = ImplicitMF if args.implicit else ExplicitMF
     model = cls(
         **parameters,
@@ -225,11 +227,12 @@ def _print_lists(
 
 def run_update(args: argparse.Namespace) -> None:
     """Store new and changed rows in a model and save it."""
+    out = args.out or args.model
+    check_target("--out", out, args.file)
     model = load(args.model)
     before = len(model.user_factors_), len(model.item_factors_)
     data = _read(args)
     model.partial_fit(data)
-    out = args.out or args.model
     model.save(out)
     grown = len(model.user_factors_) - before[0], len(model.item_factors_) - before[1]
     print(f"{out}: {data.shape[0]} users solved, {grown[0]} of them new; {grown[1]} new items")
