@@ -175,6 +175,53 @@ def test_randomized_is_close() -> None:
     assert small.error == pytest.approx(tail(W, 20), rel=0.01)
 
 
+SCALES = [("float32", 2.0**k) for k in (-120, -83, -73, 63, 66, 124)]
+SCALES += [("float64", 2.0**k) for k in (-990, -664, 664, 1000)]
+NORMS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "randomized": {"svd_solver": "randomized"},
+    "rows": {"row_weights": RNG.exponential(size=M)},
+    "columns": {"col_weights": RNG.exponential(size=N)},
+    "inputs": {"inputs": inputs()},
+    "elements": {"element_weights": RNG.exponential(size=(M, N)), "n_iter": 3, "n_threads": 1},
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize(("dtype", "scale"), SCALES)
+def test_any_scale_gives_the_same(dtype: str, scale: float, norm: str) -> None:
+    W = trained().astype(dtype)
+    usual = compress(W, energy=0.8, **NORMS[norm])
+    small = compress(W * W.dtype.type(scale), energy=0.8, **NORMS[norm])
+    assert small.rank == usual.rank
+    assert small.relative_error == pytest.approx(usual.relative_error, rel=1e-4)
+    assert small.error == pytest.approx(usual.error * scale, rel=1e-4)
+    whole = (small.A / scale**0.5) @ (small.B / scale**0.5)
+    assert whole == pytest.approx(usual.A @ usual.B, abs=1e-4)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [1e-300, 1e-170, 1e170, 1e300])
+def test_weights_of_any_scale(scale: float) -> None:
+    W = trained()
+    for name, weights in (("row_weights", NORMS["rows"]), ("element_weights", NORMS["elements"])):
+        usual = compress(W, rank=RANK, **weights)
+        small = compress(W, rank=RANK, **(weights | {name: weights[name] * scale}))
+        assert small.relative_error == pytest.approx(usual.relative_error, rel=1e-6)
+        assert small.error == pytest.approx(usual.error * scale**0.5, rel=1e-6)
+    usual, small = (compress(W, rank=RANK, inputs=inputs() * by) for by in (1, scale))
+    assert small.A @ small.B == pytest.approx(usual.A @ usual.B, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_norm_that_float64_does_not_hold_is_refused() -> None:
+    huge = np.full((20, 20), 1.7e308)
+    for weights in ({}, {"row_weights": np.full(20, 1e300)}, {"inputs": np.full((30, 20), 1e10)}):
+        with pytest.raises(ValueError, match="W, with its weights, has a norm beyond .* divide W"):
+            compress(huge, rank=2, **weights)  # type: ignore[arg-type]
+
+
 def test_other_kinds_of_numbers() -> None:
     W = trained()
     assert compress(W.astype(np.float16), rank=3).A.dtype == np.float32

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from matfac._truncated import of_unit_size
+
 _NOTHING = 1e-14  # of a layer's energy: rounding, not worth a parameter
 KEEP = 0  # in place of a rank: the matrix stays whole
 
@@ -49,7 +51,7 @@ class Curve:
 
 def curve_of(m: int, n: int, singular: NDArray[np.float64]) -> Curve:
     """Return the curve of a spectrum."""
-    energies = singular[::-1] ** 2
+    energies = of_unit_size(singular)[0][::-1] ** 2
     tail = np.concatenate(([0.0], np.cumsum(energies)))[::-1]
     return Curve(m, n, tail / tail[0] if tail[0] > 0 else tail)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from matfac._engine import Floats
 from matfac._interruptible import interruptible
-from matfac._truncated import Truncated, truncated_svd
+from matfac._truncated import Truncated, of_unit_size, truncated_svd
 
 # Least row weight, as a share of the largest: a row of weight 0 still gets its best fit.
 _FLOOR = 1e-12
@@ -31,15 +31,17 @@ class Metric:
         """``diag(row) W root``, in float64 but where it is W itself."""
         if self.row is None and self.column is None and self.root is None:
             return W
+        steps = 1 if self.root is None else len(self.root)
+        return interruptible(float(W.size * steps), lambda: self._of(W))
+
+    def _of(self, W: Floats) -> Floats:
         scaled = W.astype(np.float64)
-        if self.row is not None:
-            scaled *= self.row[:, None]
-        if self.column is not None:
-            scaled *= self.column
-        root = self.root
-        if root is None:
-            return scaled
-        return interruptible(scaled.size * len(root), lambda: scaled @ root)
+        with np.errstate(over="ignore", invalid="ignore"):  # found by who takes its size
+            if self.row is not None:
+                scaled *= self.row[:, None]
+            if self.column is not None:
+                scaled *= self.column
+            return scaled if self.root is None else np.asarray(scaled @ self.root)
 
     def factors(
         self, W: Floats, rank: int, *, randomized: bool = False, seed: int = 0
@@ -107,11 +109,12 @@ def root_of_inputs(inputs: Any, n: int) -> NDArray[np.float64]:
         raise ValueError(
             f"inputs must have shape (n_inputs, {n}), the rows that W is applied to: {array.shape}"
         )
+    array, exponent = of_unit_size(array)
     ridge = _ridge(float(np.mean(array**2)) * len(array))
 
     def root() -> NDArray[np.float64]:
         stacked = np.concatenate((array, ridge * np.eye(n)))
-        return np.asarray(np.linalg.qr(stacked, mode="r")).T
+        return np.ldexp(np.linalg.qr(stacked, mode="r").T, exponent)
 
     return interruptible(float(array.size + n * n) * n, root)
 

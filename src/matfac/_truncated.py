@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ _ROWS = 4096  # taken to float64 at a time
 # A Gram squares the condition: where less than this share of the energy lies beyond the rank,
 # its float64 eigenvectors no longer tell that rest from rounding.
 _GRAM_RESOLVES = 1e-9
+_SAFE = 32  # binary exponents of a largest value whose squares and their sums any dtype holds
+_TOO_LARGE = "W, with its weights, has a norm beyond what float64 holds: divide W by a constant"
 
 
 class Truncated(NamedTuple):
@@ -27,11 +30,46 @@ class Truncated(NamedTuple):
     right: Floats
 
 
+def of_unit_size(matrix: Floats) -> tuple[Floats, int]:
+    """The matrix over a power of two, and its exponent, so that sums of squares can be held.
+
+    The exponent is even, its half that of the roots; 0, where the matrix needs none.
+    """
+    largest = max(float(matrix.max()), -float(matrix.min()))
+    if not math.isfinite(largest):  # a weighted matrix: W itself is checked
+        raise ValueError(_TOO_LARGE)
+    exponent = math.frexp(largest)[1]
+    if abs(exponent) <= _SAFE:
+        return matrix, 0
+    exponent -= exponent % 2
+    return np.ldexp(matrix, -exponent), exponent
+
+
+def held(value: float, exponent: int) -> float:
+    """``value * 2**exponent`` of a weight matrix, or an error where float64 cannot hold it."""
+    try:
+        return math.ldexp(value, exponent)
+    except OverflowError:
+        raise ValueError(_TOO_LARGE) from None
+
+
+def norm(matrix: Floats) -> float:
+    """The Frobenius norm."""
+    unit, exponent = of_unit_size(matrix)
+    return held(float(np.linalg.norm(unit)), exponent)
+
+
 def spectrum(matrix: Floats) -> NDArray[np.float64]:
     """All singular values, largest first."""
-    values = interruptible(_cost(matrix), lambda: np.linalg.eigvalsh(_gram(matrix)))[::-1]
+    unit, exponent = of_unit_size(matrix)
+    values = interruptible(_cost(unit), lambda: np.linalg.eigvalsh(_gram(unit)))[::-1]
     # What the Gram cannot resolve is at most 1e-8 of the largest: noise, and never negative.
-    return np.asarray(np.sqrt(np.maximum(values, 0.0)), np.float64)
+    return _singular(np.sqrt(np.maximum(values, 0.0)), exponent)
+
+
+def _singular(values: NDArray[np.float64], exponent: int) -> NDArray[np.float64]:
+    held(float(values[0]), exponent)
+    return np.ldexp(values, exponent)
 
 
 def truncated_svd(
@@ -46,12 +84,15 @@ def truncated_svd(
     The routines are NumPy's: SciPy's hold Python's lock, and Ctrl-C with it.
     """
 
+    unit, exponent = of_unit_size(matrix)
+
     def found() -> Truncated:
         if randomized:
-            return _randomized(matrix, rank, np.random.default_rng(seed))
-        return _by_gram(matrix, rank) or _by_svd(matrix, rank)
+            return _randomized(unit, rank, np.random.default_rng(seed))
+        return _by_gram(unit, rank) or _by_svd(unit, rank)
 
-    return _signed(interruptible(_cost(matrix), found))
+    left, singular, right = _signed(interruptible(_cost(unit), found))
+    return Truncated(left, _singular(singular, exponent), right)
 
 
 def _cost(matrix: Floats) -> float:

@@ -14,7 +14,7 @@ from matfac._dense_als import DenseAls, Start
 from matfac._engine import Floats
 from matfac._interruptible import interruptible
 from matfac._metric import Metric
-from matfac._truncated import spectrum
+from matfac._truncated import held, norm, of_unit_size, spectrum
 from matfac._validation import check_choice, check_integer, check_real, check_threads, seed_of
 
 __all__ = ["Compressed", "break_even_rank", "compress"]
@@ -162,7 +162,7 @@ def compress(
     ------
     ValueError
         For a rank out of range or beyond break-even, weights that are negative or of another
-        shape, or a W that is not a finite matrix.
+        shape, a W that is not a finite matrix, or one whose norm float64 does not hold.
 
     References
     ----------
@@ -198,9 +198,11 @@ def compress(
         weights = check_cell_weights("element_weights", element_weights, (m, n))
         if not weights.any():
             raise ValueError("element_weights must not be all 0")
+        weights, of_weights = of_unit_size(weights)
         weights = np.maximum(weights, _FLOOR * weights.mean(dtype=np.float64))
         # Weights are free up to a factor: about 1, so that none leaves float32's range.
-        cells = Cells(matrix, (weights / weights.mean()).astype(matrix.dtype), weights.mean())
+        unit, exponent = of_unit_size(matrix)
+        cells = Cells(unit, (weights / weights.mean()).astype(matrix.dtype), weights.mean())
         metric = Metric(
             _metric.row_root(weights.sum(axis=1), m), _metric.column_root(weights.sum(axis=0), n)
         )
@@ -213,10 +215,11 @@ def compress(
             "or give allow_larger=True"
         )
     if cells is not None:
-        return _by_element(cells, chosen, metric, n_iter, tol, check_threads(n_threads))
+        found = _by_element(cells, chosen, metric, n_iter, tol, check_threads(n_threads))
+        return _times(found, exponent, of_weights)
     A, B = metric.factors(matrix, chosen, randomized=randomized, seed=seed)
-    error, norm = errors(matrix, A, B, metric)
-    return Compressed(A, B, error, error / norm if norm > 0 else 0.0, [])
+    error, whole = errors(matrix, A, B, metric)
+    return Compressed(A, B, error, error / whole if whole > 0 else 0.0, [])
 
 
 def check_weight_matrix(W: Any) -> Floats:
@@ -279,15 +282,18 @@ def _rank(
         return min(chosen, m, n)
     if check_real("energy", energy, above=True) > 1:
         raise ValueError(f"energy must be at most 1, got {energy}")
-    kept = np.cumsum(spectrum(metric.scaled(matrix)) ** 2)
+    kept = np.cumsum(of_unit_size(spectrum(metric.scaled(matrix)))[0] ** 2)
     # Rounding must not ask for one more than exists.
     return int(np.searchsorted(kept, energy * kept[-1] * (1 - 1e-12))) + 1
 
 
 def errors(matrix: Floats, A: Floats, B: Floats, metric: Metric) -> tuple[float, float]:
     """The metric's norms of ``matrix - A @ B`` and of the matrix."""
-    left = metric.scaled(interruptible(A.size * B.shape[1], lambda: matrix - A @ B))
-    return float(np.linalg.norm(left)), float(np.linalg.norm(metric.scaled(matrix)))
+    W, exponent = of_unit_size(matrix)
+    if exponent:
+        A, B = np.ldexp(A, -exponent // 2), np.ldexp(B, -exponent // 2)
+    left = metric.scaled(interruptible(A.size * B.shape[1], lambda: W - A @ B))
+    return held(norm(left), exponent), held(norm(metric.scaled(W)), exponent)
 
 
 def _by_element(
@@ -315,6 +321,17 @@ def _by_element(
     A, B = factors[0], np.ascontiguousarray(factors[1].T)
     relative = float(root[0] / root[1]) if whole > 0 else 0.0
     return Compressed(A, B, float(root[0]), relative, root[2:].tolist())
+
+
+def _times(found: Compressed, exponent: int, of_weights: int) -> Compressed:
+    """What was found of W and element weights over powers of two, of these exponents."""
+    if not (exponent or of_weights):
+        return found
+    A, B = (np.ldexp(factor, exponent // 2) for factor in (found.A, found.B))
+    error, *history = (
+        held(value, exponent + of_weights // 2) for value in (found.error, *found.history)
+    )
+    return Compressed(A, B, error, found.relative_error, history)
 
 
 def _solver(cells: Cells, start: Start, n_threads: int) -> DenseAls:
