@@ -211,14 +211,14 @@ def test_weights_of_any_scale(scale: float) -> None:
         assert small.relative_error == pytest.approx(usual.relative_error, rel=1e-6)
         assert small.error == pytest.approx(usual.error * scale**0.5, rel=1e-6)
     usual, small = (compress(W, rank=RANK, inputs=inputs() * by) for by in (1, scale))
-    assert small.A @ small.B == pytest.approx(usual.A @ usual.B, rel=1e-6, abs=1e-9)
+    np.testing.assert_allclose(small.A @ small.B, usual.A @ usual.B, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.filterwarnings("error")
 def test_a_norm_that_float64_does_not_hold_is_refused() -> None:
     huge = np.full((20, 20), 1.7e308)
     for weights in ({}, {"row_weights": np.full(20, 1e300)}, {"inputs": np.full((30, 20), 1e10)}):
-        with pytest.raises(ValueError, match="W, with its weights, has a norm beyond .* divide W"):
+        with pytest.raises(ValueError, match="W, with its weights, has a norm beyond"):
             compress(huge, rank=2, **weights)  # type: ignore[arg-type]
 
 

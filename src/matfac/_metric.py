@@ -114,7 +114,8 @@ def root_of_inputs(inputs: Any, n: int) -> NDArray[np.float64]:
 
     def root() -> NDArray[np.float64]:
         stacked = np.concatenate((array, ridge * np.eye(n)))
-        return np.ldexp(np.linalg.qr(stacked, mode="r").T, exponent)
+        upper = np.asarray(np.linalg.qr(stacked, mode="r"))
+        return np.asarray(np.ldexp(upper.T, exponent), dtype=np.float64)
 
     return interruptible(float(array.size + n * n) * n, root)
 

@@ -83,7 +83,6 @@ def truncated_svd(
 
     The routines are NumPy's: SciPy's hold Python's lock, and Ctrl-C with it.
     """
-
     unit, exponent = of_unit_size(matrix)
 
     def found() -> Truncated:

@@ -192,7 +192,7 @@ def compress(
     randomized, seed = svd_solver == "randomized", seed_of(random_state)
     if element_weights is None:
         metric = _metric_of(m, n, row_weights, col_weights, inputs, input_cov)
-        cells = None
+        cells, exponent, of_weights = None, 0, 0
     else:
         _refuse_others(row_weights, col_weights, inputs, input_cov)
         weights = check_cell_weights("element_weights", element_weights, (m, n))
