@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
+from matfac._assemble import check_numbers
 from matfac._ids import IdIndex
 from matfac.explicit import ExplicitMF
 from matfac.interactions import Interactions
@@ -76,17 +78,29 @@ class RatingRegressor(RegressorMixin, BaseEstimator):
         Returns
         -------
         self
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming X, y, sample_weight or a parameter.
         """
+        if not (self.model is None or isinstance(self.model, ExplicitMF)):
+            raise TypeError(
+                f"model must be an ExplicitMF or None, got {type(self.model).__name__}: the others "
+                "predict no ratings"
+            )
         users, items = columns_of(X)
-        ratings = np.asarray(y)
-        if ratings.shape != users.shape:
-            raise ValueError(f"y must have shape {users.shape}, one per pair, got {ratings.shape}")
+        ratings = _one_per_pair("y", y, len(users))
         interactions = Interactions.from_arrays(users, items, ratings, duplicates="last")
         weights = None
         if sample_weight is not None:
-            weights = Interactions.from_arrays(
-                users, items, np.asarray(sample_weight), duplicates="last"
-            ).matrix
+            given = _one_per_pair("sample_weight", sample_weight, len(users))
+            if (given < 0).any() or not given.any():
+                raise ValueError(
+                    "sample_weight must be at least 0 and not all 0, got values from "
+                    f"{given.min():g} to {given.max():g}"
+                )
+            weights = Interactions.from_arrays(users, items, given, duplicates="last").matrix
         model = ExplicitMF() if self.model is None else clone(self.model)
         self.model_ = model.fit(interactions, weights=weights)
         self.n_features_in_ = 2
@@ -123,10 +137,24 @@ class RatingRegressor(RegressorMixin, BaseEstimator):
         return out if limits is None else np.clip(out, *limits)
 
 
+def _one_per_pair(name: str, given: ArrayLike, n: int) -> NDArray[Any]:
+    """Return a number for each pair, as float32 holds them."""
+    array = np.asarray(given)
+    if array.shape != (n,):
+        raise ValueError(f"{name} must have shape ({n},), one per pair, got {array.shape}")
+    return check_numbers(array, name, np.float32)
+
+
 def columns_of(X: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the user and item columns of an array or frame of pairs."""
+    if sp.issparse(X):
+        raise TypeError(
+            f"X must hold pairs, a row (user, item) per rating, got the sparse {type(X).__name__}: "
+            "give numpy.column_stack(X.nonzero()), or the matrix to ExplicitMF"
+        )
     if hasattr(X, "columns") and hasattr(X, "shape") and len(X.columns) == 2:
-        first, second = (np.asarray(X[name]) for name in X.columns)
+        # The columns of an Arrow table are its arrays.
+        first, second = (np.asarray(X[name]) for name in getattr(X, "column_names", X.columns))
         return first, second
     array = np.asarray(X)
     if array.ndim != 2 or array.shape[1] != 2:
