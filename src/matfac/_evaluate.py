@@ -15,6 +15,7 @@ from matfac._engine import Floats
 from matfac._ratings import Pattern, take_rows
 from matfac._serving import Serving
 from matfac._validation import (
+    check_flag,
     check_integer,
     check_pattern,
     check_threads,
@@ -155,7 +156,8 @@ def evaluate(
     >>> result["auc"] > 0.7, result["n_users"]
     (True, 299)
     """
-    names, cuts = _check_metrics(metrics, per_user), _check_cuts(k)
+    check_flag("exclude_seen", exclude_seen)
+    names, cuts = _check_metrics(metrics, check_flag("per_user", per_user)), _check_cuts(k)
     side = side_of(model, X)
     threads = check_threads(side.n_threads if n_threads is None else n_threads)
     relevant, n_rows, dropped = aligned(test, side, "test")

@@ -19,10 +19,12 @@ from matfac._feature_input import Features, check_feature_size, check_features
 from matfac._interruptible import over_entries
 from matfac._memory import MemoryEstimate
 from matfac._persistence import plain_params
+from matfac._progress import shown
 from matfac._ratings import Ratings
 from matfac._validation import (
     MOST_FACTORS,
     check_dtype,
+    check_flag,
     check_integer,
     check_matrix,
     check_real,
@@ -168,6 +170,9 @@ class FitMixin:
         check_dtype(self.dtype)
         check_integer("patience", self.patience, minimum=1)
         check_real("validation_fraction", self.validation_fraction, above=True, below=1.0)
+        for name in ("fit_bias", "nonnegative", "deterministic", "early_stopping"):
+            check_flag(name, getattr(self, name, False))  # not all have all
+        shown(self.verbose)
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be callable or None, got {self.callback!r}")
 
@@ -236,7 +241,7 @@ class FitMixin:
     ) -> None:
         """Run the solver on checked ratings and, only once that worked, store the model."""
         place = _checkpoint.as_checkpoint(checkpoint)
-        if resume and place is None:
+        if check_flag("resume", resume) and place is None:
             raise ValueError("resume needs checkpoint: the path that the interrupted fit was given")
         if ratings.nnz == 0:
             raise ValueError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from matfac._engine import Floats, copy_table
 from matfac._exceptions import ConvergenceError
 from matfac._interruptible import held_back
-from matfac._progress import Bar
+from matfac._progress import Bar, shown
 
 Record = dict[str, float]
 Callback = Callable[[int, Record], "bool | None"]
@@ -193,7 +192,7 @@ class _Run:
         if self.history or solver.step_factor > 0:
             self.keep_whole()
         self._start = time.perf_counter() - before
-        show = sys.stderr.isatty() if schedule.verbose is None else schedule.verbose
+        show = shown(schedule.verbose)
         self.bar = Bar(
             total=schedule.n_iter,
             initial=len(self.history),

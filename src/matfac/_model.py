@@ -24,6 +24,7 @@ from matfac._ratings import Ratings
 from matfac._serving import Serving
 from matfac._validation import (
     check_dtype,
+    check_flag,
     check_matrix,
     check_threads,
     check_weights,
@@ -296,7 +297,7 @@ class FactorModel(
             Store the training entries' positions too (4 bytes each), which ``exclude_seen`` needs.
         """
         check_is_fitted(self)
-        _persistence.save(self, path, with_seen=with_seen)
+        _persistence.save(self, path, with_seen=check_flag("with_seen", with_seen))
 
     def _training(self, ratings: Ratings, X: Any) -> dict[str, Any]:
         """Return what serving needs of the training data: positions, and ids if there were any."""

@@ -53,7 +53,9 @@ def save(model: FactorModel, path: str | os.PathLike[str], *, with_seen: bool) -
 def plain_params(model: Any) -> dict[str, Any]:
     """Return the parameters that a file can hold: not a callback, nor a RandomState."""
     plain = (type(None), bool, int, float, str)
-    return {k: v for k, v in model.get_params().items() if isinstance(v, plain)}
+    given = model.get_params().items()
+    params = {k: v.item() if isinstance(v, np.generic) else v for k, v in given}
+    return {k: v for k, v in params.items() if isinstance(v, plain)}
 
 
 def load(path: str | os.PathLike[str]) -> FactorModel:

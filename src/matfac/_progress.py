@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
+from typing import Any
 
 from tqdm import tqdm
+
+from matfac._validation import check_flag
 
 
 class Bar(tqdm):
@@ -14,6 +18,11 @@ class Bar(tqdm):
     tqdm's is shared with forked children: one that is killed while it holds the lock would stop
     its parent, and all its siblings, at their next bar.
     """
+
+
+def shown(verbose: Any) -> bool:
+    """Whether `verbose` asks for a bar; None does on a terminal."""
+    return sys.stderr.isatty() if verbose is None else check_flag("verbose", verbose)
 
 
 def _own_lock() -> None:

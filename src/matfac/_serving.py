@@ -18,6 +18,7 @@ from matfac._known import KnownRows
 from matfac._ratings import Pattern, Ratings
 from matfac._validation import (
     check_choice,
+    check_flag,
     check_length,
     check_threads,
 )
@@ -204,6 +205,7 @@ class Serving(KnownRows):
         """Return lists of the other side's rows for known, new or raw rows of this side."""
         others = self.item_factors_ if side == "users" else self.user_factors_
         k = check_length(k, len(others))
+        check_flag("exclude_seen", rules.exclude_seen)
         given = [
             name
             for name, value in ((side, which), ("X", X), ("vectors", vectors))

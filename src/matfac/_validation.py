@@ -96,6 +96,13 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     return value
 
 
+def check_flag(name: str, value: Any) -> bool:
+    """Return `value` as a bool: it is one, or 0 or 1; or raise."""
+    if not isinstance(value, numbers.Integral | np.bool_) or value not in (0, 1):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
 def check_dtype(value: Any) -> np.dtype[Any]:
     """Return the factor dtype, float32 or float64."""
     try:

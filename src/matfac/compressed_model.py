@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
@@ -19,7 +18,7 @@ from matfac import _metric
 from matfac._allocation import KEEP, Curve, allocate, curve_of
 from matfac._atomic import replacing
 from matfac._metric import Metric
-from matfac._progress import Bar
+from matfac._progress import Bar, shown
 from matfac._tensor_file import BITS, FLOATS, Tensor, TensorFile, decode, encode, write_tensors
 from matfac._truncated import spectrum
 from matfac._validation import check_real
@@ -164,13 +163,13 @@ def compress_model(
     True
     """
     check_real("budget", budget, above=True, below=1.0)
+    show = shown(verbose)
     if Path(target).exists() and os.path.samefile(source, target):
         raise ValueError(f"target is the source {source}: give another name")
     if Path(target).suffix == ".json":
         raise ValueError(f"target must not end in .json, where its report goes: {target}")
     file = TensorFile(source)
     weights = _Statistics(statistics, file)
-    show = sys.stderr.isatty() if verbose is None else verbose
     tensors = sorted(file.tensors.values(), key=lambda tensor: -BITS.get(tensor.code, 0))
     kept = {tensor.name: _reason(tensor, skip, source) for tensor in tensors}
     with Bar(total=2 * sum(not why for why in kept.values()), disable=not show) as bar:

@@ -15,7 +15,14 @@ from matfac._engine import Floats
 from matfac._interruptible import interruptible
 from matfac._metric import Metric
 from matfac._truncated import held, norm, of_unit_size, spectrum
-from matfac._validation import check_choice, check_integer, check_real, check_threads, seed_of
+from matfac._validation import (
+    check_choice,
+    check_flag,
+    check_integer,
+    check_real,
+    check_threads,
+    seed_of,
+)
 
 __all__ = ["Compressed", "break_even_rank", "compress"]
 
@@ -189,6 +196,7 @@ def compress(
     check_choice("svd_solver", svd_solver, ("exact", "randomized"))
     check_integer("n_iter", n_iter, minimum=1)
     check_real("tol", tol)
+    check_flag("allow_larger", allow_larger)
     randomized, seed = svd_solver == "randomized", seed_of(random_state)
     if element_weights is None:
         metric = _metric_of(m, n, row_weights, col_weights, inputs, input_cov)

@@ -13,9 +13,11 @@ from sklearn.utils.validation import check_is_fitted
 from matfac import _dense_als, _engine, _loop
 from matfac._cells import Cells, check_cells
 from matfac._engine import Floats
+from matfac._progress import shown
 from matfac._truncated import truncated_svd
 from matfac._validation import (
     check_choice,
+    check_flag,
     check_integer,
     check_real,
     check_threads,
@@ -182,6 +184,7 @@ class LowRankMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return self._solve(cells)
 
     def _checked(self, X: Any, weights: Any, *, reset: bool) -> Cells:
+        check_flag("nonnegative", self.nonnegative)
         cells = check_cells(self, X, weights, reset=reset)
         if self.nonnegative and cells.values.min() < 0:
             raise ValueError(
@@ -202,6 +205,7 @@ class LowRankMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         check_choice("svd_solver", self.svd_solver, ("exact", "randomized"))
         check_integer("n_iter", self.n_iter, minimum=1)
         check_real("tol", self.tol)
+        shown(self.verbose)
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be callable or None, got {self.callback!r}")
         if cells.weights is None and not self.nonnegative:

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from matfac._entries import Entries, check_time
 from matfac._interruptible import over_entries
 from matfac._pair_folds import PerUserKFold, TemporalKFold
-from matfac._validation import check_integer, check_real, seed_of
+from matfac._validation import check_flag, check_integer, check_real, seed_of
 
 __all__ = [
     "PerUserKFold", "TemporalKFold", "UserSplit", "entries", "held_out_users", "leave_one_out",
@@ -302,6 +302,7 @@ def _hold_out(
 ) -> NDArray[np.bool_]:
     """Mark `counts` entries of each row: the latest, or random ones."""
     nnz, rows = data.csr.nnz, data.rows
+    latest = check_flag("latest", latest)
     key = data.known_times("; or latest=False, for random entries") if latest else rng.random(nnz)
     behind = data.csr.indptr[1:][rows] - np.arange(nnz)  # 1 for the last of a row
     last = behind <= counts[rows]

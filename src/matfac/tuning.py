@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,9 +16,9 @@ from matfac import metrics, splits
 from matfac._evaluate import RANKING_METRICS
 from matfac._exceptions import ConvergenceError
 from matfac._model import FactorModel
-from matfac._progress import Bar
+from matfac._progress import Bar, shown
 from matfac._tune_result import ERRORS, Trial, TuneResult
-from matfac._validation import check_integer, seed_of
+from matfac._validation import check_flag, check_integer, seed_of
 from matfac.interactions import Interactions
 
 Grid = Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -115,13 +114,14 @@ def tune(
         raise TypeError(
             f"model must be an ExplicitMF, ImplicitMF or RankingMF, got {type(model).__name__}"
         )
+    halving, refit = check_flag("halving", halving), check_flag("refit", refit)
     candidates = _candidates(model, grid, n_trials, random_state)
     result = TuneResult(_check_metric(metric, model))
     parts = _parts(model, X, split, random_state)
     rungs = RUNGS if halving and len(candidates) > 3 else 1
     counts = [math.ceil(len(candidates) / 3**rung) for rung in range(rungs)]
     runners = [_Runner(_prepared(model, params, random_state), params) for params in candidates]
-    show = sys.stderr.isatty() if verbose is None else verbose
+    show = shown(verbose)
     bar = Bar(total=sum(counts), desc="tune", disable=not show, unit="trial")
     try:
         for rung, count in enumerate(counts):
