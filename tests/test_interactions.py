@@ -192,10 +192,12 @@ def test_bad_matrices() -> None:
         Interactions(eye, [1, 2], [1, 2], timestamps=[1])
     with pytest.raises(ValueError, match="timestamps need a CSR matrix"):
         Interactions(eye.tocoo(), [1, 2], [1, 2], timestamps=[1, 2])
-    with pytest.raises(ValueError, match="ids must be distinct, but 1 occurs repeatedly"):
+    with pytest.raises(ValueError, match=r"^user_ids must be distinct, but 1 occurs repeatedly"):
         Interactions(eye, [1, 1], [1, 2])
-    with pytest.raises(ValueError, match="is not finite"):
-        Interactions(sp.csr_array(np.array([[np.inf]])), [1], [1])
+    with pytest.raises(ValueError, match=r"^item_ids must be distinct, but 'x' occurs repeatedly"):
+        Interactions(eye, [1, 2], ["x", "x"])
+    with pytest.raises(ValueError, match=r"matrix\[1, 0\] = inf is not finite: remove the entry"):
+        Interactions(sp.csr_array(np.array([[1.0, 2.0], [np.inf, 0.0]])), [1, 2], [1, 2])
 
 
 def test_aligned() -> None:

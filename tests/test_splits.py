@@ -301,3 +301,9 @@ X = sp.csr_array([[1.0, 2.0], [3.0, 0.0]])
 def test_bad_input_is_named(call: Any, message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
         call()
+
+
+@pytest.mark.parametrize("cut", [np.nan, np.inf, np.datetime64("NaT")])
+def test_a_cut_that_is_no_time(cut: Any) -> None:
+    with pytest.raises(ValueError, match=r"^cut must be finite, got"):
+        splits.temporal(sp.csr_array(np.eye(3)), cut=cut, timestamps=range(3))

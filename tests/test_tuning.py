@@ -174,3 +174,10 @@ def test_grid_search_over_pairs() -> None:
     ).fit(pairs, y)
     assert search.best_params_["model__reg"] == 0.1
     assert search.predict(pairs[:3]).shape == (3,)
+
+
+@pytest.mark.parametrize("make", [lambda X: X, lambda X: (X,), lambda X: [X, X, X], lambda X: "ab"])
+def test_a_split_that_is_no_pair(make: Any) -> None:
+    X = sp.csr_array(np.ones((2, 3)))
+    with pytest.raises(TypeError, match=r"^split must be a pair \(train, validation\), got "):
+        tune(ExplicitMF(n_factors=1), X, {"reg": [0.1]}, split=make(X))

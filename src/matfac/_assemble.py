@@ -80,6 +80,7 @@ def canonical(matrix: Any, timestamps: ArrayLike | None) -> tuple[Any, NDArray[A
 
 def _canonical(given: Any, timestamps: ArrayLike | None) -> tuple[Any, NDArray[Any] | None]:
     csr: Any = sp.csr_array(as_csr(given, "matrix"))
+    _check_finite(csr)
     csr.data = check_numbers(csr.data, "matrix", "d" if csr.dtype == np.float64 else "f")
     if timestamps is not None and not (given.format == "csr" and csr.has_canonical_format):
         raise ValueError(
@@ -93,6 +94,18 @@ def _canonical(given: Any, timestamps: ArrayLike | None) -> tuple[Any, NDArray[A
     if times is not None and len(times) != csr.nnz:
         raise ValueError(f"timestamps has {len(times)} entries, matrix has {csr.nnz}")
     return csr, times
+
+
+def _check_finite(csr: Any) -> None:
+    finite = np.isfinite(csr.data) if csr.dtype.kind == "f" else np.True_
+    if finite.all():
+        return
+    entry = int(np.argmin(finite))
+    row = int(np.searchsorted(csr.indptr, entry, side="right")) - 1
+    raise ValueError(
+        f"matrix[{row}, {csr.indices[entry]}] = {csr.data[entry]} is not finite: remove the "
+        "entry (one that is not stored is unknown) or give it a value"
+    )
 
 
 def _check_dtype(dtype: DTypeLike | None) -> np.dtype[Any]:

@@ -31,6 +31,10 @@ def clean_ids(values: Any, argument: str) -> NDArray[Any]:
         _check(np.isnan(array), array, argument, "is missing (NaN): drop such rows")
         wrong = (array != np.floor(array)) | (np.abs(array) >= 2.0**63)
         _check(wrong, array, argument, "is no 64-bit integer: give integers or strings")
+        # From here on a float stands for several integers: two ids would become one.
+        exact = 2.0 ** (np.finfo(array.dtype).nmant + 1)
+        inexact = f"is {array.dtype} beyond {exact:.0f}, where not all integers are: "
+        _check(np.abs(array) >= exact, array, argument, inexact + "give integers or strings")
         return array.astype(np.int64)
     if kind == "S":
         array = np.char.decode(array, "utf-8")
@@ -101,7 +105,8 @@ def _from_objects(array: NDArray[Any], argument: str) -> NDArray[Any]:
             raise TypeError(f"{argument} must hold integers or strings, got {kind.__name__}")
     if types and all(issubclass(kind, numbers) for kind in types):
         if any(issubclass(kind, (float, np.floating)) for kind in types):
-            clean_ids(array.astype(np.float64), argument)
+            floats = [v if isinstance(v, (float, np.floating)) else 0.0 for v in array.tolist()]
+            clean_ids(np.array(floats, np.float64), argument)
         wrong = np.array([not -(2**63) <= int(value) < 2**63 for value in array.tolist()])
         _check(wrong, array, argument, "does not fit in int64: give the ids as strings")
         return np.array([int(value) for value in array.tolist()], np.int64)

@@ -30,6 +30,8 @@ def check_time(name: str, value: Any) -> int | float:
     array = np.asarray(value)
     if array.ndim or array.dtype.kind not in "iufM":
         raise TypeError(f"{name} must be a number or a point in time, got {value!r}")
+    if not np.isfinite(array):  # NaT is not either
+        raise ValueError(f"{name} must be finite, got {value!r}")
     return check_times(array.reshape(1))[0].item()  # type: ignore[no-any-return]
 
 

@@ -33,6 +33,8 @@ class IdIndex:
     ----------
     ids : array-like of shape (n,)
         Distinct ids, integers or strings, in the order of the rows.
+    argument : str, default="ids"
+        What messages call them.
 
     Attributes
     ----------
@@ -51,17 +53,17 @@ class IdIndex:
 
     ids: NDArray[Any]
 
-    def __init__(self, ids: Any) -> None:
-        array = clean_ids(ids, "ids")
+    def __init__(self, ids: Any, argument: str = "ids") -> None:
+        array = clean_ids(ids, argument)
         if array.dtype.kind == "O":
-            array = fixed_width(array.tolist(), "ids")
+            array = fixed_width(array.tolist(), argument)
         self._set(array)
         if not self._ordered:
             unique = np.sort(array)
             repeated = unique[1:][unique[1:] == unique[:-1]]
             if len(repeated):
                 value = repeated[0].item()
-                raise ValueError(f"ids must be distinct, but {value!r} occurs repeatedly")
+                raise ValueError(f"{argument} must be distinct, but {value!r} occurs repeatedly")
 
     def _set(self, array: NDArray[Any]) -> None:
         if len(array) > MAX_IDS:
@@ -192,6 +194,15 @@ class IdIndex:
         if missing == "error" and found.min() < 0:
             self._raise_unknown(array, found, argument)
         return found
+
+    def rows_of(self, others: IdIndex, argument: str) -> NDArray[np.int64]:
+        """Return the row of each of another index's ids, or -1; `argument` names the ids here."""
+        if self.is_integer and not others.is_integer:
+            raise TypeError(
+                f"{argument} holds integers{self._example()}, but the ids of the interactions are "
+                f"strings{others._example()}: convert the integers to strings"
+            )
+        return self.lookup(others.ids, argument, "ignore")
 
     def _example(self) -> str:
         return f" such as {self.ids[0].item()!r}" if len(self) else ""

@@ -70,7 +70,7 @@ class Interactions:
         self, matrix: Any, user_ids: ArrayLike, item_ids: ArrayLike, timestamps: Any = None
     ) -> None:
         csr, times = canonical(matrix, timestamps)
-        users, items = IdIndex(user_ids), IdIndex(item_ids)
+        users, items = IdIndex(user_ids, "user_ids"), IdIndex(item_ids, "item_ids")
         if csr.shape != (len(users), len(items)):
             raise ValueError(
                 f"matrix has shape {csr.shape}, but there are {len(users)} user_ids and "
@@ -390,10 +390,10 @@ class Interactions:
         array([[0., 5.],
                [0., 0.]], dtype=float32)
         """
-        users, items = IdIndex(user_ids), IdIndex(item_ids)
+        users, items = IdIndex(user_ids, "user_ids"), IdIndex(item_ids, "item_ids")
         counts = np.diff(self.matrix.indptr)
-        rows = np.repeat(users.lookup(self.user_ids, "users", "ignore"), counts)
-        columns = items.lookup(self.item_ids, "items", "ignore")[self.matrix.indices]
+        rows = np.repeat(users.rows_of(self._users, "user_ids"), counts)
+        columns = items.rows_of(self._items, "item_ids")[self.matrix.indices]
         keep = (rows >= 0) & (columns >= 0)
         return sp.csr_array(
             (self.matrix.data[keep], (rows[keep], columns[keep])), shape=(len(users), len(items))

@@ -231,6 +231,10 @@ def _check_metric(metric: str | None, model: Any) -> str:
 
 def _parts(model: Any, X: Any, split: Any, seed: Any) -> tuple[sp.csr_array, sp.csr_array]:
     if split is not None:
+        if not (isinstance(split, list | tuple) and len(split) == 2):
+            parted = isinstance(split, list | tuple)
+            found = f"{len(split)} parts" if parted else type(split).__name__
+            raise TypeError(f"split must be a pair (train, validation), got {found}")
         train, held_out = split
         if isinstance(train, Interactions) and isinstance(held_out, Interactions):
             held_out = held_out.aligned(train.user_ids, train.item_ids)
