@@ -93,6 +93,16 @@ def test_matrices(cls: Any, matrix: Any, message: str) -> None:
         cls().fit(matrix)
 
 
+def test_a_sparse_frame_is_a_sparse_matrix() -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame.sparse.from_spmatrix(X)
+    whole, framed = (ExplicitMF(n_factors=2, random_state=0).fit(given) for given in (X, frame))
+    np.testing.assert_array_equal(framed.item_factors_, whole.item_factors_)
+    np.testing.assert_array_equal(framed.transform(frame), whole.transform(X))
+    with pytest.raises(ValueError, match="X has a column 'user'"):
+        ExplicitMF().fit(frame.rename(columns={0: "user"}))
+
+
 @pytest.mark.parametrize("frame", ["pandas", "polars"])
 @pytest.mark.parametrize("column", ["user", "user_id", "userId", "USERS"])
 def test_a_table_of_events_is_no_matrix(frame: str, column: str) -> None:
@@ -192,9 +202,17 @@ def test_unfitted() -> None:
                 use(cls())
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("use", "message"),
     [
+        (lambda m: m.predict(0), "^items is missing: predict"),
+        (lambda m: m.predict([0, 1]), "^items is missing: predict"),
+        (lambda m: m.predict(np.array([0, 1])), "^items is missing: predict"),
+        (lambda m: m.predict("ann", clip=True), "^items is missing: predict"),
+        (lambda m: m.recommend(vectors=np.full((1, 3), 1e300)), r"vectors hold 1e\+300, .*float32"),
+        (lambda m: m.recommend(vectors=[[1.0, np.inf, 1.0]]), "vectors must be finite"),
+        (lambda m: m.recommend(vectors=[["a", "b", "c"]]), "vectors must hold real numbers"),
         (lambda m: m.predict([30], [0]), "users holds 30, but the model has 30 users.*0 to 29"),
         (lambda m: m.predict([0], [-1]), "items holds -1, but the model has 20 items"),
         (lambda m: m.predict(["ann"], [0]), "users must be integer indices"),

@@ -352,3 +352,22 @@ def test_an_unfitted_model_and_one_without_its_training_entries(
     model.save(tmp_path / "m", with_seen=False)
     with pytest.raises(ValueError, match="give train"):
         metrics.evaluate(matfac.load(tmp_path / "m"), CLICKS.test)
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        metrics.hit_rate, metrics.precision, metrics.recall, metrics.recall_capped, metrics.ndcg,
+        metrics.average_precision, metrics.reciprocal_rank,
+    ],
+)  # fmt: skip
+def test_lists_hold_no_item_that_there_is_not(metric: Any) -> None:
+    with pytest.raises(ValueError, match="lists holds item 50, but there are 3 items"):
+        metric([[0, 50]], sp.csr_array([[1, 0, 0]]))
+
+
+def test_errors_of_ratings_name_what_is_no_number() -> None:
+    with pytest.raises(ValueError, match="truth must hold numbers"):
+        metrics.rmse(["a"], [1])
+    with pytest.raises(ValueError, match="predicted must hold numbers"):
+        metrics.mae([1], ["a"])

@@ -211,6 +211,8 @@ def test_both_readers_agree(rows: list[tuple[str, str, str]]) -> None:
         ("a,x,5\nb\n", {}, r"line 2: 1 field\(s\), but column 1 is field 1 \(from 0\)"),
         ("a,x,5\n,x,4\n", {}, "line 2, column 0: '' is no id"),
         ("a,x,5\na, ,4\n", {}, "line 2, column 1: ' ' is no id"),
+        ("a,x,5\nb,x,1_0\n", {}, "line 2, column 2: '1_0' is not a number"),
+        ("a,x,5,7\nb,x,4,1_0\n", {"timestamp": 3}, "line 2, column 3: '1_0' is not a number"),
         ("a,x,5,7\nb,x,4,z\n", {"timestamp": 3}, "line 2, column 3: 'z' is not a number"),
         ("a,x,5,2020-01-01\nb,x,4,7\n", {"timestamp": 3}, "'7' is neither a number nor an ISO"),
         ("a,x,5,7\nb,x,4,2020-01-01\n", {"timestamp": 3}, "line 2, .* '2020-01-01' is not a num"),

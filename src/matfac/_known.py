@@ -11,6 +11,7 @@ from matfac._engine import Floats
 from matfac._filters import columns_of
 from matfac._ids import IdIndex
 from matfac._ratings import Pattern, take_rows
+from matfac._values import cast
 
 
 class KnownRows:
@@ -50,15 +51,23 @@ class KnownRows:
         return index[index >= 0]
 
     def _split_vectors(self, vectors: Any) -> tuple[Floats, Floats | None]:
-        array = np.asarray(vectors, dtype=self.item_factors_.dtype)
+        given = np.asarray(vectors)
+        if given.dtype.kind not in "fiub":
+            raise TypeError(f"vectors must hold real numbers, got dtype {given.dtype}")
+        array = cast(given, self.item_factors_.dtype)
         k, biased = self.item_factors_.shape[1], self.item_bias_ is not None
         if array.ndim != 2 or array.shape[1] != k + biased:
             raise ValueError(
                 f"vectors must have shape (n, {k + biased}), {k} factors"
                 f"{' and a bias' if biased else ''} as transform returns, got {array.shape}"
             )
-        if not np.isfinite(array).all():
+        if not np.isfinite(given).all():
             raise ValueError("vectors must be finite, got NaN or infinity")
+        if not np.isfinite(array).all():
+            raise ValueError(
+                f"vectors hold {given[~np.isfinite(array)][0]:g}, which overflows the model's "
+                f"{array.dtype}: divide vectors by a constant"
+            )
         return np.ascontiguousarray(array[:, :k]), array[:, k] if biased else None
 
     def _lookup(

@@ -63,7 +63,14 @@ def read_text(
         raise ValueError(f"{os.fspath(path)} is no whole gzip file: {error}") from error
 
 
+def _check_plain(texts: tuple[str, ...]) -> None:
+    """Refuse Python's 1_000, which is a number to no other program."""
+    if "_" in "".join(texts):
+        raise ValueError("a number with an underscore")
+
+
 def _floats(texts: tuple[str, ...]) -> NDArray[np.float64]:
+    _check_plain(texts)
     numbers = np.fromiter(map(float, texts), np.float64, len(texts))
     if not np.isfinite(numbers).all():
         raise ValueError("a value is not finite")
@@ -74,6 +81,7 @@ def _times(texts: tuple[str, ...], iso: bool) -> NDArray[Any]:
     """Read times as the file's first: ISO 8601, or numbers."""
     if iso:
         return np.fromiter(map(seconds, texts), np.float64, len(texts))
+    _check_plain(texts)
     try:
         return np.fromiter(map(int, texts), np.int64, len(texts))
     except (ValueError, OverflowError):
@@ -213,6 +221,7 @@ def _diagnose(layout: Layout) -> None:
 
 def _check_number(layout: Layout, line: int, argument: str, text: str) -> None:
     try:
+        _check_plain((text,))
         number = float(text)
     except ValueError:
         layout.fail(

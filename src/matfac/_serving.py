@@ -36,6 +36,13 @@ class _Rules:
     exclude: Any
 
 
+def _is_list(users: Any) -> bool:
+    """Whether these are ids or indices, one or a list, and no matrix."""
+    if isinstance(users, list | tuple | range):
+        return all(map(np.isscalar, users))
+    return bool(np.isscalar(users)) or getattr(users, "ndim", 2) < 2
+
+
 class Serving(KnownRows):
     """The questions a `FactorModel` answers from its factors; they change nothing."""
 
@@ -73,6 +80,12 @@ class Serving(KnownRows):
         """
         check_is_fitted(self)
         if items is None:
+            if _is_list(users):
+                raise ValueError(
+                    "items is missing: predict(users, items) scores known users, and a matrix in "
+                    "place of users is folded in. Reshape your data, as in "
+                    "numpy.reshape(X, (1, -1)), if it is one row of such a matrix"
+                )
             return self.inverse_transform(self.transform(users))
         given = self._lookup(users, "users"), self._lookup(items, "items")
         try:

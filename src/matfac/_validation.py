@@ -164,6 +164,9 @@ def check_matrix(
     if not free:
         check = partial(validate_data, estimator, reset=reset)
     threads = check_threads(getattr(estimator, "n_threads", None))
+    if hasattr(X, "sparse"):  # a frame of pandas whose columns are all sparse
+        _check_no_table(X, argument)
+        X = X.sparse.to_coo()
     if sp.issparse(X):
         accepted = ("csr", "coo", "csc", "bsr")
         matrix: Any = X

@@ -49,7 +49,7 @@ def mae(truth: ArrayLike, predicted: ArrayLike) -> float:
 
 
 def _errors(truth: ArrayLike, predicted: ArrayLike) -> NDArray[np.float64]:
-    a, b = np.asarray(truth, np.float64), np.asarray(predicted, np.float64)
+    a, b = _numbers("truth", truth), _numbers("predicted", predicted)
     if a.shape != b.shape or a.size == 0:
         raise ValueError(
             f"truth and predicted must have one shape and not be empty, got {a.shape} and {b.shape}"
@@ -58,6 +58,13 @@ def _errors(truth: ArrayLike, predicted: ArrayLike) -> NDArray[np.float64]:
         if not np.isfinite(values).all():
             raise ValueError(f"{name} must be finite, got {values[~np.isfinite(values)][0]}")
     return a - b
+
+
+def _numbers(name: str, given: ArrayLike) -> NDArray[np.float64]:
+    try:
+        return np.asarray(given, np.float64)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name} must hold numbers: {error}") from error
 
 
 def hit_rate(lists: ArrayLike, relevant: Any) -> NDArray[np.float64]:
@@ -219,6 +226,7 @@ def _of_lists(name: str, lists: ArrayLike, relevant: Any) -> NDArray[np.float64]
         raise ValueError(
             f"relevant has {len(pattern[0]) - 1} rows, but there are {len(checked)} lists"
         )
+    _check_inside(checked, relevant.shape[1])
     return list_metrics(checked, pattern, checked.shape[1], check_threads(None))[name]
 
 
