@@ -275,3 +275,24 @@ def test_codes_outside_the_categories() -> None:
     )
     with pytest.raises(ValueError, match=r"column 'user' is damaged"):
         Interactions.from_frame(pa.table({"user": users, "item": [1, 2]}), value=None)
+
+
+def test_pandas_columns_of_dates() -> None:
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    pytest.importorskip("narwhals", reason="frames need narwhals")
+    days = [date(2020, 1, 1), date(1969, 12, 31)]
+    frame = pd.DataFrame({"user": [1, 2], "item": [1, 2], "rating": [1.0, 2.0], "day": days})
+    found = Interactions.from_frame(frame, timestamp="day").timestamps
+    assert found.tolist() == [1577836800, -86400]
+    with pytest.raises(ValueError, match="column 'day' is missing"):
+        Interactions.from_frame(frame.assign(day=[days[0], None]), timestamp="day")
+    with pytest.raises(TypeError, match="column 'day' must hold numbers, got Object"):
+        Interactions.from_frame(frame.assign(day=[days[0], "x"]), timestamp="day")
+
+
+def test_columns_of_one_name_are_refused() -> None:
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    pytest.importorskip("narwhals", reason="frames need narwhals")
+    frame = pd.DataFrame([[1, 1, 2.0]], columns=["user", "user", "rating"])
+    with pytest.raises(ValueError, match=r"frame must have distinct names of columns.*'user' 2"):
+        Interactions.from_frame(frame, item="user")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from typing import Any, NamedTuple, TypeAlias
 
@@ -29,8 +30,12 @@ def read_frame(
 ) -> Columns:
     """Read the named columns of a frame; `where` is what messages call it."""
     nw = _narwhals()
-    table = _from_native(nw, frame)
-    present = table.collect_schema().names()
+    try:
+        table = _from_native(nw, frame)
+        present = table.collect_schema().names()
+    except nw.exceptions.DuplicateError as error:
+        found = " ".join(str(error).split())
+        raise ValueError(f"{where} must have distinct names of columns: {found}") from error
     wanted = {"user": user, "item": item, "value": value, "timestamp": timestamp}
     check_columns(wanted, present, where)
     table = table.select([name for name in wanted.values() if name is not None])
@@ -69,9 +74,7 @@ def _narwhals() -> Any:
     try:
         import narwhals.stable.v1 as nw
     except ImportError as error:
-        raise ImportError(
-            "reading a frame needs narwhals: install it with `pip install narwhals`"
-        ) from error
+        raise ImportError("reading a frame needs narwhals: `pip install matfac[frames]`") from error
     return nw
 
 
@@ -166,6 +169,9 @@ def _numbers(nw: Any, series: Any, label: str) -> NDArray[Any]:
 
 
 def _times(nw: Any, series: Any, label: str) -> NDArray[Any]:
+    if series.dtype == nw.Object and set(map(type, series.to_list())) == {dt.date}:
+        # pandas has no dates of its own
+        return np.asarray(series.to_list(), "datetime64[us]").astype(np.int64) / 1e6
     if not series.dtype.is_temporal():
         return _numbers(nw, series, label)
     _check_nulls(series, label)

@@ -237,7 +237,7 @@ class ImplicitMF(FitMixin, FactorModel):
             `Checkpoint` says.
         resume : bool
             Go on from the file `checkpoint`, where there is one, to the same model as a fit that
-            was never stopped (bit for bit, but for SGD whose threads race).
+            was never stopped, bit for bit.
 
         Returns
         -------
