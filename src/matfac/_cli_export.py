@@ -27,7 +27,12 @@ def add_files(commands: argparse._SubParsersAction[Any]) -> None:
         ".usearch: vector index of the items; .onnx: graph from user vectors to the best items",
     )
     export.add_argument("--side", choices=("items", "users"), default="items")
-    export.add_argument("-k", type=int, default=10, help="length of the lists of an .onnx file")
+    export.add_argument(
+        "-k",
+        type=int,
+        default=10,
+        help="length of the lists of an .onnx file (default: %(default)s)",
+    )
     add_titles(export)
     export.set_defaults(run=run_export)
 
@@ -35,7 +40,9 @@ def add_files(commands: argparse._SubParsersAction[Any]) -> None:
     plot.add_argument("kind", choices=PLOTS, help="what to draw")
     plot.add_argument("model", type=Path, nargs="+", help="one; for curves, several side by side")
     plot.add_argument("--out", required=True, type=Path, help="file: .png, .svg, .pdf, ...")
-    plot.add_argument("-k", type=int, default=10, help="popularity: length of the lists")
+    plot.add_argument(
+        "-k", type=int, default=10, help="popularity: length of the lists (default: %(default)s)"
+    )
     add_titles(plot)
     plot.set_defaults(run=run_plot)
 

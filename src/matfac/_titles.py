@@ -50,7 +50,7 @@ def titles_of(ids: NDArray[Any], titles: Mapping[Any, str] | None) -> NDArray[np
 def add_titles(command: argparse.ArgumentParser) -> None:
     """Add the options that name a file of titles."""
     command.add_argument("--titles", type=Path, help="table with a header and item titles")
-    command.add_argument("--title-column", default="title")
+    command.add_argument("--title-column", default="title", help="(default: %(default)s)")
     command.add_argument("--id-column", default=None, help="of the titles (default: the first)")
 
 

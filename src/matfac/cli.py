@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from matfac import ExplicitMF, ImplicitMF, Interactions, __version__, load, metr
 from matfac._cli_compress import add_compress
 from matfac._cli_export import add_files
 from matfac._cli_paths import check_target
+from matfac._cli_words import in_options
 from matfac._model import FactorModel
 from matfac._titles import add_titles, given_titles
 
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"matfac: {error.filename} does not exist: check the path", file=sys.stderr)
         return 2
     except (ValueError, TypeError, OSError, ArithmeticError, ImportError) as error:
-        print(f"matfac: {error}", file=sys.stderr)
+        print(f"matfac: {in_options(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -47,28 +47,29 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     demo = commands.add_parser("demo", help="fit planted data and show what comes out")
-    demo.add_argument("--threads", type=int, default=None)
+    demo.add_argument("--threads", type=int, help="(default: OMP_NUM_THREADS, or every core)")
     demo.set_defaults(run=run_demo)
 
     fit = commands.add_parser("fit", help="fit a model to a file of interactions")
     _add_file(fit)
     fit.add_argument("--out", required=True, type=Path, help="model file to write (safetensors)")
     fit.add_argument("--implicit", action="store_true", help="clicks rather than ratings")
-    fit.add_argument("--solver", choices=("als", "sgd"), help="of ratings (default als)")
-    fit.add_argument("--factors", type=int, help="length of the factors (default 64)")
-    fit.add_argument("--reg", type=float, help="ridge")
+    fit.add_argument("--solver", choices=("als", "sgd"), help="of ratings (default: als)")
+    fit.add_argument("--factors", type=int, help="length of the factors (default: 64)")
+    ridges = f"{ExplicitMF().reg}, implicit: {ImplicitMF().reg}"
+    fit.add_argument("--reg", type=float, help=f"ridge (default: {ridges})")
     fit.add_argument("--reg-exponent", type=float, help="its growth with a row's count")
     fit.add_argument("--alpha0", type=float, help="implicit: weight of unobserved cells (iALS)")
     fit.add_argument("--alpha", type=float, help="implicit: confidence per unit (Hu and Koren)")
-    fit.add_argument("--iter", type=int, help="epochs (default 15)")
+    fit.add_argument("--iter", type=int, help="epochs (default: 15)")
     fit.add_argument("--early-stopping", action="store_true", help="hold out a tenth and watch it")
     fit.add_argument(
         "--checkpoint",
         type=Path,
         help="keeps every epoch; a fit that finds it goes on there",
     )
-    fit.add_argument("--threads", type=int, default=None)
-    fit.add_argument("--seed", type=int, default=0)
+    fit.add_argument("--threads", type=int, help="(default: OMP_NUM_THREADS, or every core)")
+    fit.add_argument("--seed", type=int, default=0, help="of the start (default: %(default)s)")
     fit.set_defaults(run=run_fit)
 
     update = commands.add_parser("update", help="store new and changed users and items in a model")
@@ -93,26 +94,30 @@ def make_parser() -> argparse.ArgumentParser:
     explain.add_argument("--user", required=True)
     explain.add_argument("--item", required=True)
     _add_file(explain, "interactions with the user's own, such as those of the fit")
-    similar = commands.add_parser("similar", help="the nearest items of items")
+    similar = commands.add_parser("similar", help="items most similar to given items")
     similar.add_argument("model", type=Path)
     similar.add_argument("--item", required=True, action="append", help="repeat for several")
     for command, run in (
         (recommend, run_recommend), (explain, run_explain), (similar, run_similar),
     ):  # fmt: skip
-        command.add_argument("-k", type=int, default=10, help="length of each list")
+        command.add_argument(
+            "-k", type=int, default=10, help="length of each list (default: %(default)s)"
+        )
         add_titles(command)
         command.set_defaults(run=run)
 
     evaluate = commands.add_parser("evaluate", help="score a model on held-out interactions")
     evaluate.add_argument("model", type=Path)
     _add_file(evaluate)
-    evaluate.add_argument("-k", type=int, default=10, help="length of the lists")
+    evaluate.add_argument(
+        "-k", type=int, default=10, help="length of the lists (default: %(default)s)"
+    )
     evaluate.set_defaults(run=run_evaluate)
 
     add_files(commands)
     add_compress(commands)
 
-    info = commands.add_parser("info", help="what a model file, or this installation, is")
+    info = commands.add_parser("info", help="describe a model file, or this installation")
     info.add_argument("model", type=Path, nargs="?")
     info.set_defaults(run=run_info)
     return parser
@@ -125,8 +130,12 @@ def _add_file(parser: argparse.ArgumentParser, what: str = "") -> None:
         parser.add_argument(f"--{name}-column", help=f"name or number from 0 (default: {default})")
     parser.add_argument("--timestamp-column", help="name or number; orders repeated pairs")
     parser.add_argument("--no-value", action="store_true", help="each line is one event")
-    parser.add_argument("--sep", help="separator of the columns (default: found out)")
-    parser.add_argument("--duplicates", help="repeated pairs: last, first, sum, mean, max or error")
+    parser.add_argument("--sep", help="separator of the columns (default: detected)")
+    parser.add_argument(
+        "--duplicates",
+        help="repeated pairs: last, first, sum, mean, max or error (default: last; with "
+        "--no-value sum)",
+    )
 
 
 def _column(text: str | None) -> str | int | None:
@@ -140,21 +149,12 @@ def _read(args: argparse.Namespace) -> Interactions:
         if column is not None:
             options[name] = column
     if args.no_value:
+        if args.value_column is not None:
+            raise ValueError("--no-value and --value-column exclude each other: give one")
         options["value"] = None
     if args.sep is not None:
         options["sep"] = args.sep.encode().decode("unicode_escape")
-    try:
-        return Interactions.read(args.file, **options)
-    except ValueError as error:
-        raise ValueError(_as_options(str(error))) from error
-
-
-def _as_options(message: str) -> str:
-    """Return the message with options for the arguments of `Interactions.read`."""
-    message = message.replace("value=None", "--no-value")
-    message = re.sub(r"\b(user|item|value|timestamp)=", r"--\1-column=", message)
-    message = re.sub(r"\b(sep|duplicates)=", r"--\1=", message)
-    return re.sub(r"(--[a-z-]+)=(?=[ ,:;)]|$)", r"\1", message)
+    return Interactions.read(args.file, **options)
 
 
 def run_fit(args: argparse.Namespace) -> None:
@@ -292,7 +292,9 @@ def run_evaluate(args: argparse.Namespace) -> None:
     known = data.aligned(model.user_ids_, model.item_ids_).tocoo()
     print(f"{known.nnz} of {data.nnz} entries have a user and an item that the model knows")
     if not known.nnz:
-        raise ValueError(f"{args.file} shares no user and item with {args.model}")
+        raise ValueError(
+            f"no entry of {args.file} has both a user and an item that {args.model} knows"
+        )
     if isinstance(model, ExplicitMF):
         users, items = known.coords
         predicted = model.predict(model.user_ids_[users], model.item_ids_[items])
