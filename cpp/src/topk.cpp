@@ -167,13 +167,14 @@ void search_included(const Scoring<T>& q, const Positions& positions, const Item
 // One row against the n items of a list.
 template <class T>
 Best<T> search_list(const Scoring<T>& q, const Positions& positions, std::int64_t row,
-                    const std::int32_t* list, std::int64_t n, std::int64_t k) {
+                    const std::int32_t* list, std::int64_t n, std::int64_t k, int thread,
+                    Control& control) {
     const auto& kernel = kernels<T>();
     Best<T> best(k, n);
     Cursor excluded[] = {{q.exclude[0], row}, {q.exclude[1], row}};
     std::int32_t index[kItems], at[kItems];
     T scores[kItems];
-    for (std::int64_t next = 0; next < n;) {
+    for (std::int64_t next = 0; next < n && !control.stopped(thread);) {
         std::int64_t m = 0;
         for (; next < n && m < kItems; ++next) {
             const std::int32_t item = list[next];
@@ -207,14 +208,15 @@ void run_top_k(const Scoring<T>& q, const ItemLists& include, std::int64_t k, st
         all.resize(static_cast<std::size_t>(size));
         std::iota(all.begin(), all.end(), 0);
     }
-    for_chunks(q.n_threads, n, control, [&](std::int64_t row, int) {
+    for_chunks(q.n_threads, n, control, [&](std::int64_t row, int thread) {
         const std::int32_t* list = q.candidates != nullptr ? q.candidates : all.data();
         std::int64_t length = size;
         if (include.indptr != nullptr) {
             list = include.indices + include.indptr[row];
             length = include.indptr[row + 1] - include.indptr[row];
         }
-        search_list(q, positions, row, list, length, k).write(ids + row * k, scores + row * k);
+        search_list(q, positions, row, list, length, k, thread, control)
+            .write(ids + row * k, scores + row * k);
     });
 }
 

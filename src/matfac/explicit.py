@@ -65,7 +65,7 @@ class ExplicitMF(FitMixin, FactorModel):
         ALS: conjugate-gradient steps per row and half sweep, warm-started and over-relaxed; rows of
         few entries (16 at most) go to their exact solution instead, which takes less time. None
         solves each row exactly, by Cholesky. With `nonnegative` or `l1_reg` passes of coordinate
-        descent; None as many as it takes.
+        descent; None as many as it takes, 2000 at most.
     learning_rate : float
         SGD: a row's step is this over the root of its sum of squared errors so far, and falls
         along half a cosine over `n_iter` epochs. Free of the ratings' scale.

@@ -73,7 +73,7 @@ class ImplicitMF(FitMixin, FactorModel):
         preconditioned by the part of the problem that all rows share; rows of few entries (12 at
         most with two steps) go to their exact solution instead, which takes less time. None solves
         each row exactly, by Cholesky. With `nonnegative` or `l1_reg` passes of coordinate descent;
-        None as many as it takes.
+        None as many as it takes, 2000 at most.
     nonnegative : bool
         Keep all factors at or above 0: non-negative least squares per row, by coordinate descent.
     l1_reg : float

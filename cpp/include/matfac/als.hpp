@@ -41,7 +41,7 @@ struct HalfSweep {
     bool nonnegative = false;         // factors at or above 0; biases are free
     // 0: exact, by Cholesky. Rows of few entries without a prior are solved exactly all the same
     // (shorter_than_steps), and go `relaxation` times the way. With lasso or nonnegative it counts
-    // passes of coordinate descent instead, and 0 stands for as many as it takes.
+    // passes of coordinate descent instead, and 0 stands for as many as it takes, 2000 at most.
     int cg_steps = 0;
     double tolerance = 0;    // these steps end early at this reduction (squared)
     double relaxation = 1;   // these steps go so many times as far; within (0, 2) the value falls
