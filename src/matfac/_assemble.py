@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from matfac._frames import Columns
 from matfac._ids import check_choice
 from matfac._interruptible import over_entries
-from matfac._values import as_csr
+from matfac._values import as_csr, place_of
 
 RULES = ("last", "first", "sum", "mean", "max", "error")
 
@@ -101,9 +101,9 @@ def _check_finite(csr: Any) -> None:
     if finite.all():
         return
     entry = int(np.argmin(finite))
-    row = int(np.searchsorted(csr.indptr, entry, side="right")) - 1
+    row, column = place_of(csr, entry)
     raise ValueError(
-        f"matrix[{row}, {csr.indices[entry]}] = {csr.data[entry]} is not finite: remove the "
+        f"matrix[{row}, {column}] = {csr.data[entry]} is not finite: remove the "
         "entry (one that is not stored is unknown) or give it a value"
     )
 

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 
 from matfac._interruptible import over_entries
 from matfac._validation import check_integer
+from matfac._values import place_of
 
 Features: TypeAlias = "sp.csr_array | None"  # checked, in the model's dtype
 
@@ -52,9 +53,9 @@ def _checked(matrix: Any, dtype: np.dtype[Any], argument: str) -> sp.csr_array:
         csr.sum_duplicates()
     bad = np.flatnonzero(~np.isfinite(csr.data))
     if len(bad):
-        row = int(np.searchsorted(csr.indptr, bad[0], side="right")) - 1
+        row, column = place_of(csr, bad[0])
         raise ValueError(
-            f"{argument} must be finite, got {argument}[{row}, {csr.indices[bad[0]]}] = "
+            f"{argument} must be finite, got {argument}[{row}, {column}] = "
             f"{csr.data[bad[0]]}; fill what is missing, with 0 or the column's mean for one"
         )
     return csr

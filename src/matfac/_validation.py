@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import numbers
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,7 +19,7 @@ from matfac import _engine
 from matfac._cores import default_threads
 from matfac._interruptible import over_entries
 from matfac._ratings import Pattern, Ratings
-from matfac._values import RANGE, as_csr, cast, check_values
+from matfac._values import RANGE, arrays_of, as_csr, cast, check_values, place_of
 
 MAX_ROWS = 2**31 - 1
 MOST_FACTORS = 2**20
@@ -238,17 +237,6 @@ def _check_width(estimator: BaseEstimator, X: Any, argument: str) -> None:
     )
 
 
-@contextlib.contextmanager
-def _arrays_of(argument: str) -> Iterator[None]:
-    """Name the argument where the core refuses its arrays, which scipy.sparse took unchecked."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(
-            f"{argument}.{error}; {argument}.check_format() checks what {argument} was made of"
-        ) from error
-
-
 def _from_sparse(
     X: Any, dtype: np.dtype[Any], implicit: bool, name: str, argument: str, n_threads: int
 ) -> Ratings:
@@ -262,7 +250,7 @@ def _from_sparse(
         csr.sum_duplicates()
     values = cast(csr.data, dtype)
     indptr = csr.indptr.astype(np.int64, copy=False)
-    with _arrays_of(argument):
+    with arrays_of(argument):
         indices = _engine.narrow(csr.indices, csr.shape[1], n_threads)
         shape = int(X.shape[0]), int(X.shape[1])
         ratings = Ratings(shape, indptr, indices, np.ascontiguousarray(values))
@@ -325,16 +313,16 @@ def check_pattern(X: Any, argument: str, shape: tuple[int, int] | None = None) -
 
 def _pattern(csr: sp.csr_array, argument: str) -> Pattern:
     indptr = csr.indptr.astype(np.int64, copy=False)
-    with _arrays_of(argument):
+    with arrays_of(argument):
         indices = _engine.narrow(csr.indices, csr.shape[1])
     values = csr.data
     if values.dtype.kind not in "fiub":
         raise TypeError(f"{argument} must hold real numbers, got dtype {values.dtype}")
     if values.dtype.kind in "fi" and not (np.isfinite(values) & (values >= 0)).all():
         entry = int(np.argmin(np.isfinite(values) & (values >= 0)))
-        row = int(np.searchsorted(indptr, entry, side="right")) - 1
+        row, column = place_of(csr, entry)
         raise ValueError(
-            f"{argument}[{row}, {indices[entry]}] = {values[entry]}: every stored entry counts, "
+            f"{argument}[{row}, {column}] = {values[entry]}: every stored entry counts, "
             "whatever its value, so that it must be finite and not negative; keep those that are "
             f"to count, as in `{argument} > 0`"
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,8 +65,13 @@ def _locate(
     ratings: Ratings, given: NDArray[Any], mask: NDArray[np.bool_]
 ) -> tuple[int, int, float]:
     entry = int(np.flatnonzero(mask)[0])
-    row = int(np.searchsorted(ratings.indptr, entry, side="right")) - 1
-    return row, int(ratings.indices[entry]), float(given[entry])
+    return *place_of(ratings, entry), float(given[entry])
+
+
+def place_of(csr: Any, entry: int) -> tuple[int, int]:
+    """Return row and column of a stored entry."""
+    row = int(np.searchsorted(csr.indptr, entry, side="right")) - 1
+    return row, int(csr.indices[entry])
 
 
 def rating_scale(ratings: Ratings) -> float:
@@ -103,16 +110,27 @@ def _check_pointers(X: Any, argument: str) -> None:
     """
     pointers, indices = X.indptr, X.indices
     if pointers[0] != 0 or pointers[-1] > len(indices) or (pointers[1:] < pointers[:-1]).any():
-        raise ValueError(
-            f"{argument}.indptr must start with 0, never fall and end within the {len(indices)} "
-            f"indices; {argument}.check_format() checks what {argument} was made of"
-        )
+        what = f"indptr must start with 0, never fall and end within the {len(indices)} indices"
+        raise _of_arrays(argument, what)
     if X.format == "csr" or not len(indices):
         return
     limit = X.shape[0] if X.format == "csc" else X.shape[1] // X.blocksize[1]
     least, most = indices.min(), indices.max()
     if least < 0 or most >= limit:
-        raise ValueError(
-            f"{argument}.indices must lie in 0..{limit - 1}, not {least if least < 0 else most}; "
-            f"{argument}.check_format() checks what {argument} was made of"
-        )
+        what = f"indices must lie in 0..{limit - 1}, not {least if least < 0 else most}"
+        raise _of_arrays(argument, what)
+
+
+@contextlib.contextmanager
+def arrays_of(argument: str) -> Iterator[None]:
+    """Name the argument where the core refuses its arrays."""
+    try:
+        yield
+    except ValueError as error:
+        raise _of_arrays(argument, str(error)) from error
+
+
+def _of_arrays(argument: str, what: str) -> ValueError:
+    return ValueError(
+        f"{argument}.{what}; {argument}.check_format() checks what {argument} was made of"
+    )
