@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,16 @@ PROGRAM = "from matfac._cores import default_threads; print(default_threads())"
 
 
 @pytest.fixture
-def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Stand in for the kernel's files, on a machine of 64 cores."""
     monkeypatch.setattr(_cores, "GROUPS", tmp_path / "cgroup")
     monkeypatch.setattr(_cores, "MEMBERSHIP", tmp_path / "membership")
     monkeypatch.setattr(_core, "max_threads", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    return tmp_path
+    _cores._least_quota.cache_clear()
+    yield tmp_path
+    _cores._least_quota.cache_clear()
 
 
 def put(groups: Path, membership: str, files: dict[str, str]) -> None:
@@ -73,6 +76,19 @@ def put(groups: Path, membership: str, files: dict[str, str]) -> None:
 def test_quotas(groups: Path, membership: str, files: dict[str, str], cores: int) -> None:
     put(groups, membership, files)
     assert _cores.default_threads() == cores
+
+
+def test_quotas_are_read_again_after_a_second(
+    groups: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [7.25]
+    monkeypatch.setattr(_cores.time, "monotonic", lambda: now[0])
+    put(groups, "0::/\n", {"cpu.max": "300000 100000"})
+    assert _cores.default_threads() == 3
+    put(groups, "0::/\n", {"cpu.max": "500000 100000"})
+    assert _cores.default_threads() == 3
+    now[0] = 8.0
+    assert _cores.default_threads() == 5
 
 
 def test_affinity_and_the_environment(groups: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,6 +134,26 @@ def test_copies_pickles_and_files_are_as_they_were(
     assert len(found) == len(others)  # a shallow copy shares the table, and with it the basis
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30])
+def test_directions_of_any_scale(scale: float, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.random.default_rng(0).normal(size=(50, 5)) * np.logspace(0, 3, 50)[:, None]
+    rows[7] = 0
+    table = _derived.freeze((rows * scale).astype(dtype))
+    wanted = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    np.testing.assert_allclose(_derived.directions(table), wanted, rtol=1e-5)
+    assert _derived.directions(table) is _derived.directions(table)
+    monkeypatch.setattr(_derived, "_REMEMBERED", table.nbytes - 1)
+    assert _derived.directions(table) is not _derived.directions(table)
+
+
+def test_neighbours_of_changed_factors(model: ImplicitMF) -> None:
+    before = model.similar_items([5], k=3)
+    factors = model.item_factors_.copy()
+    factors[before[0][0, 0]] *= -1
+    model.item_factors_ = factors
+    assert model.similar_items([5], k=3)[0][0, 0] == before[0][0, 1]
+
+
 def test_what_is_remembered_dies_with_its_table() -> None:
     before = set(_derived._remembered)
     for seed in range(3):

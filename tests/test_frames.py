@@ -100,6 +100,16 @@ def test_pandas_oddities() -> None:
         Interactions.from_frame(pd.DataFrame({"user": [1, None], "item": [1, 2], "rating": [1, 2]}))
 
 
+@pytest.mark.parametrize("coded", [False, True])
+def test_a_wrong_id_is_found_in_its_row(coded: bool) -> None:
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    frame = pd.DataFrame({"user": [*"abab", "", "c"], "item": range(6)})
+    if coded:
+        frame["user"] = frame["user"].astype("category")
+    with pytest.raises(ValueError, match=r"column 'user': the id in row 4 \(from 0\) is empty"):
+        Interactions.from_frame(frame, value=None)
+
+
 def test_chunks_and_dictionaries_of_arrow() -> None:
     pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     users = pa.chunked_array([["b", "a"], ["c", "b"]]).dictionary_encode()

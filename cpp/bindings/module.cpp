@@ -10,6 +10,7 @@ void bind_sgd(py::module_& m);
 void bind_pairwise(py::module_& m);
 void bind_serving(py::module_& m);
 void bind_metrics(py::module_& m);
+void bind_strings(py::module_& m);
 }  // namespace matfac::bindings
 
 PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
@@ -21,4 +22,5 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     matfac::bindings::bind_pairwise(m);
     matfac::bindings::bind_serving(m);
     matfac::bindings::bind_metrics(m);
+    matfac::bindings::bind_strings(m);
 }

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import sys
+import time
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from matfac import _core
@@ -18,7 +21,14 @@ def default_threads() -> int:
     most = _core.max_threads()
     if os.environ.get("OMP_NUM_THREADS") or not hasattr(os, "sched_getaffinity"):
         return most
-    return max(1, min(most, len(os.sched_getaffinity(0)), *quotas()))
+    quota = _least_quota(int(time.monotonic()))
+    return max(1, min(most, len(os.sched_getaffinity(0)), quota))
+
+
+@lru_cache(maxsize=1)
+def _least_quota(_: int) -> int:
+    """Return the least of `quotas`, remembered for a second: it takes three predictions' time."""
+    return min(quotas(), default=sys.maxsize)
 
 
 def quotas() -> Iterator[int]:

@@ -13,6 +13,8 @@ from matfac._engine import Floats
 
 Derived = TypeVar("Derived")
 
+_REMEMBERED = 1 << 28  # bytes: a million rows of 64 factors
+
 # By the table's id: a model holds nothing of it, so that copies, pickles and files stay plain. Two
 # threads may both derive what is missing; either's will do.
 _remembered: dict[tuple[str, int], tuple[weakref.ref[Floats], Any]] = {}
@@ -61,3 +63,18 @@ def padded(table: Floats) -> Floats:
     if not _engine.needs_padding(table):
         return table
     return derived("padded", table, _engine.table)
+
+
+def directions(table: Floats) -> Floats:
+    """Return the table's rows at length 1, those of zeros as they are; remembered if small."""
+    if table.nbytes > _REMEMBERED:
+        return _directions(table)
+    return derived("directions", table, _directions)
+
+
+def _directions(table: Floats) -> Floats:
+    # Of what is divided first, no square is lost below the least float or beyond the largest.
+    largest = np.abs(table).max(axis=1, keepdims=True, initial=0)
+    rows = table / np.where(largest > 0, largest, 1)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return freeze(np.asarray(rows / np.where(lengths > 0, lengths, 1), table.dtype))

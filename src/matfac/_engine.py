@@ -127,6 +127,16 @@ def narrow(indices: NDArray[Any], n_cols: int, n_threads: int = 1) -> NDArray[np
     return np.ascontiguousarray(indices, np.int32)
 
 
+def number_strings(
+    bounds: NDArray[np.int64], data: NDArray[np.uint8]
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Number strings in the order in which they first occur; return where they do, too.
+
+    String i is ``data[bounds[i]:bounds[i + 1]]``.
+    """
+    return _core.number_strings(bounds, data)
+
+
 def value_range(values: Floats, n_threads: int) -> tuple[float, float]:
     """Return the least and the largest value: both NaN where one is not finite, 0 of none."""
     return _core.value_range(values, n_threads)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from matfac import _engine
 from matfac._bounds import check_unpacked
 from matfac._ids import IdIndex, factorize, recode
 from matfac._interruptible import over_entries
@@ -124,7 +125,7 @@ def _ids(nw: Any, series: Any, label: str) -> Coded:
 
 
 def _encode(series: Any, label: str) -> tuple[NDArray[Any], NDArray[Any]] | None:
-    """Dictionary-encode strings by PyArrow, where that can: no Python object per row."""
+    """Return the categories and codes of strings, where Arrow holds them as such."""
     try:
         import pyarrow as pa
     except ImportError:
@@ -135,29 +136,38 @@ def _encode(series: Any, label: str) -> tuple[NDArray[Any], NDArray[Any]] | None
             column = column.cast(pa.large_string())
     except (TypeError, pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
         return None  # a column of mixed Python objects
-    if not pa.types.is_dictionary(column.type):
-        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-            return None
-        column = column.dictionary_encode()
+    coded = pa.types.is_dictionary(column.type)
+    if not (coded or pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return None
     try:
         column.validate(full=True)  # Arrow files promise UTF-8 and codes in range; few keep watch
     except pa.ArrowInvalid as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{label} is damaged, or is not text in UTF-8: {reason}") from error
-    return decode(column)
-
-
-def decode(column: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the categories and codes of a dictionary-encoded Arrow column."""
-    return over_entries(len(column), lambda: _decode(column))
+    return _decode(column) if coded else number_strings(column)
 
 
 def _decode(column: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the categories and codes of a dictionary-encoded Arrow column."""
     chunks = column.unify_dictionaries().chunks
     if not chunks:
         return np.empty(0, object), np.empty(0, np.int32)
     codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in chunks])
     return chunks[0].dictionary.to_numpy(zero_copy_only=False), codes
+
+
+def number_strings(column: Any) -> tuple[NDArray[Any], NDArray[np.int32]]:
+    """Return the distinct strings of a valid Arrow column and, for each row, which it is."""
+    import pyarrow as pa
+
+    whole = column.cast(pa.large_string()).combine_chunks()
+    if not len(whole):
+        return np.empty(0, object), np.empty(0, np.int32)
+    _, bounds, data = whole.buffers()
+    bounds = np.frombuffer(bounds, np.int64)[whole.offset :][: len(whole) + 1]
+    data = np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
+    codes, firsts = _engine.number_strings(bounds, data)
+    return whole.take(pa.array(firsts)).to_numpy(zero_copy_only=False), codes
 
 
 def _numbers(nw: Any, series: Any, label: str) -> NDArray[Any]:

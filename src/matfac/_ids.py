@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matfac._bounds import fixed_width
-from matfac._clean_ids import chunks, clean_ids
+from matfac._clean_ids import RowOf, chunks, clean_ids
 from matfac._interruptible import over_entries
 
 MAX_IDS = 2**31 - 1
@@ -261,9 +261,9 @@ class IdIndex:
         return np.where(padded, filler, self.ids[np.where(padded, 0, rows)])
 
 
-def factorize(values: Any, argument: str) -> tuple[IdIndex, NDArray[np.int32]]:
+def factorize(values: Any, argument: str, row_of: RowOf = int) -> tuple[IdIndex, NDArray[np.int32]]:
     """Return the sorted distinct ids of `values` and, for each value, the row of its id."""
-    array = clean_ids(values, argument)
+    array = clean_ids(values, argument, row_of)
     if array.dtype.kind == "i":
         return over_entries(len(array), lambda: _factorize_integers(array))
     rows: defaultdict[str, int] = defaultdict()
@@ -306,7 +306,11 @@ def _recode(
     categories: Any, codes: NDArray[np.integer[Any]], argument: str
 ) -> tuple[IdIndex, NDArray[np.int32]]:
     used = np.flatnonzero(np.bincount(codes, minlength=len(categories)))
-    index, rank = factorize(np.asarray(categories)[used], argument)
+
+    def row_of(category: int) -> int:
+        return int(np.argmax(codes == used[category]))
+
+    index, rank = factorize(np.asarray(categories)[used], argument, row_of)
     table = np.zeros(len(categories), np.int32)
     table[used] = rank
     return index, table[codes]

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matfac._bounds import BoundedGzip, TooMuchError
-from matfac._frames import Coded, Columns, decode
-from matfac._ids import recode
+from matfac._frames import Coded, Columns, number_strings
+from matfac._ids import factorize, recode
+from matfac._interruptible import over_entries
 from matfac._text_layout import (
     Layout,
     find_layout,
@@ -99,9 +100,13 @@ def _is_plain(text: str) -> bool:
 def _text_ids(texts: list[str], codes: NDArray[Any], label: str) -> Coded:
     """Number ids read as text: integers where all are written as such, else strings."""
     texts = [text.strip() for text in texts]
-    matches = [INTEGER.fullmatch(text) for text in texts]
-    if all(matches):
-        integers = [int(match[1]) for match in matches if match is not None]
+    integers = []
+    for text in texts:
+        match = INTEGER.fullmatch(text)
+        if match is None:
+            break
+        integers.append(int(match[1]))
+    else:
         if all(-(2**63) <= integer < 2**63 for integer in integers):
             return recode(np.array(integers, np.int64), codes, label)
     array = np.empty(len(texts), object)
@@ -157,8 +162,7 @@ def _read_by_arrow(layout: Layout) -> Columns | None:
     except ImportError:
         return None
     names = {argument: f"f{at}" for argument, at in layout.fields.items()}
-    text = pa.dictionary(pa.int32(), pa.string())
-    types = {names["user"]: text, names["item"]: text}
+    types = {names["user"]: pa.string(), names["item"]: pa.string()}
     if "value" in names:
         types[names["value"]] = pa.float64()
     try:
@@ -180,15 +184,39 @@ def _read_by_arrow(layout: Layout) -> Columns | None:
                 if not np.isfinite(numbers[argument]).all():
                     return None
         users, items = (
-            _text_ids(categories.tolist(), codes, f"column {layout.labels[argument]}")
+            _arrow_ids(table[names[argument]], f"column {layout.labels[argument]}")
             for argument in ("user", "item")
-            for categories, codes in [decode(table[names[argument]])]
         )
     except TooMuchError:
         raise
     except (pa.ArrowException, ValueError, OSError):
         return None
     return Columns(users, items, numbers.get("value"), numbers.get("timestamp"))
+
+
+def _arrow_ids(column: Any, label: str) -> Coded:
+    """Number ids that Arrow read as text, as `_text_ids` does."""
+    coded = over_entries(len(column), lambda: _integers(column, label))
+    if coded is None:
+        categories, codes = over_entries(len(column), lambda: number_strings(column))
+        coded = _text_ids(categories.tolist(), codes, label)
+    return coded
+
+
+def _integers(column: Any, label: str) -> Coded | None:
+    """Number integers; None unless each is written in the one way in which Python writes it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        numbers = column.cast(pa.int64()).to_numpy()
+    except pa.ArrowInvalid:
+        return None
+    index, codes = factorize(numbers, label)
+    # No text of an integer is shorter: the sums are the same where all are.
+    lengths = np.fromiter((len(str(number)) for number in index.ids.tolist()), np.int64, len(index))
+    written = pc.sum(pc.binary_length(column)).as_py() or 0
+    return (index, codes) if np.bincount(codes) @ lengths == written else None
 
 
 def _diagnose(layout: Layout) -> None:

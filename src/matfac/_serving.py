@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from matfac import _core, _engine
-from matfac._derived import padded
+from matfac._derived import directions, padded
 from matfac._engine import Floats
 from matfac._filters import candidates, row_mask
 from matfac._known import KnownRows
@@ -329,8 +329,7 @@ class Serving(KnownRows):
     ) -> tuple[NDArray[Any], Floats]:
         k = check_length(k, len(factors))
         if check_choice("metric", metric, ("cosine", "inner")) == "cosine":
-            norms = np.linalg.norm(factors, axis=1, keepdims=True)
-            factors = factors / np.where(norms > 0, norms, 1)
+            factors = directions(factors)
         index = self._chosen(which, side)
         itself = (np.arange(len(index) + 1, dtype=np.int64), index)
         best, scores = self._top_k(factors[index], factors, None, k, exclude=[itself])

@@ -5,9 +5,11 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -19,6 +21,7 @@
 #include "matfac/rng.hpp"
 #include "matfac/row_schedule.hpp"
 #include "matfac/sgd.hpp"
+#include "matfac/strings.hpp"
 #include "matfac/topk.hpp"
 #include "matfac/transpose.hpp"
 
@@ -357,6 +360,28 @@ void test_passes(const std::string& name) {
     }
 }
 
+void test_strings() {
+    std::string bytes;
+    std::vector<std::int64_t> bounds{0};
+    Stream stream(keyed(5, 6));
+    for (int i = 0; i < 20'000; ++i) {
+        bytes += std::string(stream.below(20), static_cast<char>('a' + stream.below(26)));
+        bytes += std::to_string(stream.below(300));
+        bounds.push_back(static_cast<std::int64_t>(bytes.size()));
+    }
+    const StringsView strings{20'000, bounds.data(), bytes.data()};
+    std::vector<std::int32_t> numbers(20'000);
+    Control control;
+    const auto firsts = number_strings(strings, numbers.data(), control);
+    std::map<std::string_view, std::int32_t> known;
+    for (std::int64_t i = 0; i < strings.n; ++i) {
+        const auto [at, fresh] = known.try_emplace(strings[i], static_cast<std::int32_t>(known.size()));
+        check(numbers[static_cast<std::size_t>(i)] == at->second, "number of a string");
+        if (fresh) check(firsts[static_cast<std::size_t>(at->second)] == i, "where a string first stands");
+    }
+    check(firsts.size() == known.size(), "distinct strings");
+}
+
 template <class T>
 void test_all(const std::string& name) {
     for (const std::int64_t k : {1, 15, 16, 33, 130}) {
@@ -386,6 +411,7 @@ int main() {
         test_aside();
         std::printf("%s: %d checks\n", isa_name(isa), checks - before);
     }
+    test_strings();
     std::printf("%d checks, %d failures\n", checks, failures);
     return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
