@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -124,22 +125,29 @@ def problem(m: int, n: int, k: int, seed: int) -> tuple[np.ndarray, np.ndarray, 
     return rng.normal(size=(m, n)), weights, rng.normal(size=(n, k))
 
 
+@cache  # of every instruction set
+def solved_problem(
+    shape: tuple[int, int], k: int, nonnegative: bool, dtype: str
+) -> tuple[np.ndarray, ...]:
+    X, weights, fixed = problem(*shape, k, seed=k)
+    if nonnegative:
+        X, fixed = np.abs(X), np.abs(fixed)
+    X, weights, fixed = (array.astype(dtype) for array in (X, weights, fixed))
+    ridge = 0.1 * weights.sum(axis=1, dtype=float)
+    wanted = reference.weighted_half_sweep(X, weights, fixed, ridge, nonnegative=nonnegative)
+    return X, weights, fixed, wanted
+
+
 @pytest.mark.parametrize("shape", [(16, 90), (70, 270)], ids=["one by one", "together"])
 @pytest.mark.parametrize("k", [1, 7, 33, 64])
 @pytest.mark.parametrize("nonnegative", [False, True])
 def test_rows_agree_with_the_reference(
     isa: str, dtype: str, shape: tuple[int, int], k: int, nonnegative: bool
 ) -> None:
-    X, weights, fixed = problem(*shape, k, seed=k)
-    if nonnegative:
-        X, fixed = np.abs(X), np.abs(fixed)
-    X, weights, fixed = (array.astype(dtype) for array in (X, weights, fixed))
+    X, weights, fixed, wanted = solved_problem(shape, k, nonnegative, dtype)
     cells = check_cells(LowRankMF(), X, weights, reset=True).ratings
     found = _dense_als.solve_rows(
         cells, fixed, reg=0.1, reg_exponent=1.0, nonnegative=nonnegative, n_threads=2
-    )
-    wanted = reference.weighted_half_sweep(
-        X, weights, fixed, 0.1 * weights.sum(axis=1, dtype=float), nonnegative=nonnegative
     )
     assert found == pytest.approx(wanted, abs=3e-4 if dtype == "float32" else 1e-6)
 

@@ -52,18 +52,22 @@ print(memory("VmHWM") - before + stored, model.estimate_memory(m, n, X.nnz, **si
 """
 
 
+def slow(*case: Any) -> Any:
+    return pytest.param(*case, marks=pytest.mark.slow)
+
+
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
 @pytest.mark.parametrize(
     ("model", "user_features", "item_features"),  # their number, and how many each row has
     [
         ("ExplicitMF(n_factors=64, n_iter=2)", None, None),
-        ("ExplicitMF(n_factors=40, n_iter=1, cg_steps=None)", None, None),
+        slow("ExplicitMF(n_factors=40, n_iter=1, cg_steps=None)", None, None),
         ("ExplicitMF(n_factors=64, n_iter=2, solver='sgd')", None, None),
         ("ImplicitMF(n_factors=64, n_iter=2)", None, None),
-        ("ImplicitMF(n_factors=128, n_iter=2, alpha=10.0, reg=1.0)", None, None),
-        ("RankingMF(n_factors=64, n_iter=1)", None, None),
+        slow("ImplicitMF(n_factors=128, n_iter=2, alpha=10.0, reg=1.0)", None, None),
+        slow("RankingMF(n_factors=64, n_iter=1)", None, None),
         ("ExplicitMF(n_factors=64, n_iter=2)", (2000, 300), (500, 20)),
-        ("ImplicitMF(n_factors=64, n_iter=2)", (30_000, 100), None),
+        slow("ImplicitMF(n_factors=64, n_iter=2)", (30_000, 100), None),
     ],
 )
 def test_the_peak_of_a_fit_is_the_estimate(

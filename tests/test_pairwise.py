@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,7 @@ from conftest import FACTOR_LENGTHS, core_csr, random_ratings, table
 from matfac import _core, reference
 
 M, N = 50, 40
+FEW = random_ratings(25, 20, 0.2, seed=1)
 LOSSES = {"bpr": 1, "warp": 6, "logistic": 5, "softmax": 19}
 
 
@@ -42,26 +46,42 @@ def twin_of(arrays: dict[str, np.ndarray], k: int) -> reference.SgdState:
     return reference.SgdState(*tables, *rows)
 
 
+@cache  # of every instruction set
+def twin_epochs(
+    loss: str, negatives: int, bias: bool, k: int, dtype: str
+) -> tuple[reference.SgdState, list[tuple[float, int]]]:
+    plan = plan_of(FEW, dtype, k)
+    state = twin_of(start(*FEW.shape, k, dtype), k)
+    epochs = [
+        reference.pairwise_epoch(
+            plan.samples(number, negatives), state, **options_of(loss), fit_bias=bias
+        )
+        for number in range(2)
+    ]
+    return state, epochs
+
+
+def options_of(loss: str) -> dict[str, Any]:
+    return {"mean": -0.7 if loss == "logistic" else 0.0, "loss": loss, "rate": 0.5}
+
+
 @pytest.mark.parametrize("k", FACTOR_LENGTHS + (144,))
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("loss", [*LOSSES, "bpr-3"])
 def test_epoch_equals_twin(loss: str, bias: bool, k: int, dtype: str, isa: str) -> None:
     negatives = 3 if loss == "bpr-3" else LOSSES[loss]
     loss = loss.split("-", maxsplit=1)[0]
-    plan = plan_of(random_ratings(M, N, 0.15, seed=1), dtype, k)
-    arrays = start(M, N, k, dtype)
-    state = twin_of(arrays, k)
-    options = {"mean": -0.7 if loss == "logistic" else 0.0, "loss": loss, "rate": 0.5}
+    plan = plan_of(FEW, dtype, k)
+    arrays = start(*FEW.shape, k, dtype)
+    state, wanted = twin_epochs(loss, negatives, bias, k, dtype)
     tolerance = 5e-5 if dtype == "float32" else 1e-11
     for number in range(2):
         value, n = plan.epoch(
-            k=k, **arrays, **options, bias=bias, negatives=negatives, number=number,
+            k=k, **arrays, **options_of(loss), bias=bias, negatives=negatives, number=number,
             deterministic=False, n_threads=1,
         )  # fmt: skip
-        samples = plan.samples(number, negatives)
-        wanted = reference.pairwise_epoch(samples, state, **options, fit_bias=bias)
-        assert value == pytest.approx(wanted[0], rel=tolerance)
-        assert n == wanted[1]
+        assert value == pytest.approx(wanted[number][0], rel=tolerance)
+        assert n == wanted[number][1]
     for name, twin in zip(("users", "items"), state[:2], strict=True):
         np.testing.assert_allclose(arrays[name][:, :k], twin, atol=tolerance)
         assert not arrays[name][:, k:].any()

@@ -13,6 +13,7 @@ namespace matfac {
 namespace {
 
 constexpr std::int64_t kWork = 1 << 28;  // multiplications between looks at the clock
+constexpr std::int64_t kAddition = 8;  // of an element of pieces far apart, in multiplications
 constexpr double kNearly = 0.5;
 constexpr std::int64_t kSampled = 512;  // rows a factor, where nearly is enough
 
@@ -51,7 +52,7 @@ std::vector<double> table_gram(TableView<const T> table, const T* weight, int n_
     // Rows between looks for Ctrl-C: whole tiles, so that the sums are the same.
     const std::int64_t block = kTile * std::max<std::int64_t>(1, kWork / (kTile * stride * stride));
     Buffer<T> scratch(static_cast<std::size_t>(std::max(1, n_threads) * tile));
-    for_chunks(n_threads, pieces, control, [&](std::int64_t piece, int thread) {
+    const auto add_rows = [&](std::int64_t piece, int thread) {
         const std::int64_t end = rows * (piece + 1) / pieces;
         for (std::int64_t r = rows * piece / pieces; r < end; r += block) {
             if (control.stopped(thread)) return;
@@ -59,14 +60,17 @@ std::vector<double> table_gram(TableView<const T> table, const T* weight, int n_
                               partial.data() + piece * stride * stride,
                               scratch.data() + thread * tile);
         }
-    });
+    };
+    for_chunks(worth_threads(n_threads, rows * stride * stride), pieces, control, add_rows);
     std::vector<double> gram(static_cast<std::size_t>(k * k), 0.0);
-    for_chunks(n_threads, (k + kLanes - 1) / kLanes, control, [&](std::int64_t chunk, int) {
+    const auto add_pieces = [&](std::int64_t chunk, int) {
         for (std::int64_t i = chunk * kLanes; i < std::min(k, (chunk + 1) * kLanes); ++i)
             for (std::int64_t piece = 0; piece < pieces; ++piece)
                 for (std::int64_t j = i; j < k; ++j)
                     gram[i * k + j] += partial[piece * stride * stride + i * stride + j];
-    });
+    };
+    for_chunks(worth_threads(n_threads, kAddition * pieces * k * k), (k + kLanes - 1) / kLanes,
+               control, add_pieces);
     for (std::int64_t i = 0; i < k; ++i)
         for (std::int64_t j = 0; j < i; ++j) gram[i * k + j] = gram[j * k + i];
     return gram;
@@ -130,6 +134,7 @@ void rotate_table(TableView<T> table, const SharedBasis<T>& basis, int n_threads
     constexpr std::int64_t kRowsPerChunk = 256;
     const std::int64_t chunks = (table.n_rows + kRowsPerChunk - 1) / kRowsPerChunk;
     Buffer<T> scratch(static_cast<std::size_t>(std::max(1, n_threads) * kTile * table.stride));
+    n_threads = worth_threads(n_threads, table.n_rows * table.stride * table.stride);
     for_chunks(n_threads, chunks, control, [&](std::int64_t chunk, int thread) {
         kernel.rotate(table, basis.vectors.data(), chunk * kRowsPerChunk,
                       std::min(table.n_rows, (chunk + 1) * kRowsPerChunk),

@@ -5,12 +5,15 @@
 
 namespace matfac {
 
+constexpr std::int64_t kMisses = 32;  // of an entry, in multiplications
+
 // Rows are cut into one piece a thread, of about equal weight. Each piece counts its columns; the
 // running sum over pieces, column by column, tells each piece where its entries go.
 template <class T>
 void transpose(const CsrView<T>& from, std::int64_t* indptr, std::int32_t* indices, T* values,
                T* weights, int n_threads, Control& control) {
-    const std::int64_t pieces = std::max(1, n_threads), n_cols = from.n_cols;
+    n_threads = std::max(1, worth_threads(n_threads, kMisses * from.nnz()));
+    const std::int64_t pieces = n_threads, n_cols = from.n_cols;
     std::vector<std::int64_t> bounds(static_cast<std::size_t>(pieces + 1), from.n_rows);
     for (std::int64_t p = 0; p < pieces; ++p)
         bounds[p] = std::lower_bound(from.indptr, from.indptr + from.n_rows,

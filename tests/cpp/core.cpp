@@ -258,16 +258,16 @@ void test_top_k(const std::string& name, std::int64_t k) {
 
 template <class T>
 void test_transpose(const std::string& name) {
-    const Ratings<T> r(300, 200);
+    const Ratings<T> r(1000, 200);  // more than one thread's worth
     const auto nnz = r.indices.size();
     for (const int threads : {1, 3}) {
-        std::vector<std::int64_t> indptr(201), back_indptr(301);
+        std::vector<std::int64_t> indptr(201), back_indptr(1001);
         std::vector<std::int32_t> indices(nnz), back_indices(nnz);
         std::vector<T> values(nnz), back_values(nnz);
         Control control;
         transpose(r.view(), indptr.data(), indices.data(), values.data(), static_cast<T*>(nullptr),
                   threads, control);
-        const CsrView<T> turned{200, 300, indptr.data(), indices.data(), values.data(), nullptr};
+        const CsrView<T> turned{200, 1000, indptr.data(), indices.data(), values.data(), nullptr};
         transpose(turned, back_indptr.data(), back_indices.data(), back_values.data(),
                   static_cast<T*>(nullptr), threads, control);
         check(back_indptr == r.indptr && back_indices == r.indices && back_values == r.values,

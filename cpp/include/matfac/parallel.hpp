@@ -90,6 +90,12 @@ void in_parallel(int n_threads, Control& control, Body&& body) {
     if (error) std::rethrow_exception(error);
 }
 
+// As many threads as so many multiplications are worth: to wake others takes microseconds where their
+// cores are free, and a tick of the scheduler, some milliseconds, where they are not.
+inline int worth_threads(int n_threads, std::int64_t multiplications) {
+    return multiplications < std::int64_t{1} << 20 ? 1 : n_threads;
+}
+
 // body(chunk, thread) for chunks 0..n_chunks, handed out in order to whoever is free. A body that
 // may take more than some tens of milliseconds asks control.stopped(thread) itself.
 template <class Body>
