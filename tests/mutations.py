@@ -1,4 +1,4 @@
-"""Breaks every solver, filter and metric in one place (mutants.py, mutants_lists.py): a
+"""Breaks every solver, filter and metric in one place (mutants*.py): a
 test has to fail.
 
 python tests/mutations.py [NAME]...     (default: all; some minutes on two cores)
@@ -23,8 +23,9 @@ from pathlib import Path
 
 from mutants import SOLVERS, Mutant
 from mutants_lists import FILTERS, LIST_METRICS
+from mutants_reading import READING, REMEMBERED
 
-MUTANTS = (*SOLVERS, *FILTERS, *LIST_METRICS)
+MUTANTS = (*SOLVERS, *FILTERS, *LIST_METRICS, *READING, *REMEMBERED)
 ROOT = Path(__file__).resolve().parents[1]
 HEADER = """\
 #pragma once

@@ -75,6 +75,8 @@ py::tuple transposed_arrays(const Csr<T>& csr, int n_threads) {
 py::array_t<std::int32_t> narrow_indices(const Array<std::int64_t>& indices, std::int64_t n_cols,
                                          int n_threads) {
     checked_threads(n_threads);
+    if (n_cols < 0 || n_cols > std::numeric_limits<std::int32_t>::max())
+        refuse("n_cols", "must lie in 0..2^31 - 1");
     const std::int64_t n = indices.size();
     const std::int64_t* const from = vector_of(indices, n, "indices");
     py::array_t<std::int32_t> narrowed(n);

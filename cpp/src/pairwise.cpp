@@ -1,8 +1,6 @@
 #include "matfac/pairwise.hpp"
 
 #include <algorithm>
-#include <atomic>
-#include <thread>
 #include <vector>
 
 #include "matfac/rng.hpp"
@@ -80,7 +78,7 @@ public:
     }
 
     const SgdPlan<T>& blocks() const { return blocks_; }
-    Strata::Place place(std::int64_t chunk) const { return strata_[chunk]; }
+    const Strata& strata() const { return strata_; }
     PairwiseBlock block(const Strata::Place& place) const {
         const std::int64_t band = place.item_band;
         const SgdBlock<T> walk = blocks_.walked(place.user_band, band, 0);
@@ -153,27 +151,15 @@ PairwiseResult run_pairwise_epoch(const PairwisePlan<T>& plan, const PairwiseMod
     const SgdPlan<T>& blocks = epoch.blocks();
     const Scratch<T> scratch(model, n_threads);
     std::vector<PairwiseResult> results(static_cast<std::size_t>(blocks.blocks()));
-    // Blocks finished per band, as in run_sgd_epoch.
-    std::vector<std::atomic<std::int64_t>> user_done(
-        static_cast<std::size_t>(blocks.turns() * blocks.bands()));
-    std::vector<std::atomic<std::int64_t>> item_done(static_cast<std::size_t>(blocks.bands()));
-    for_chunks(n_threads, blocks.blocks(), control, [&](std::int64_t chunk, int thread) {
-        const Strata::Place place = epoch.place(chunk);
-        std::atomic<std::int64_t>&user = user_done[place.user_band], &item = item_done[place.item_band];
-        while (deterministic && (user.load(std::memory_order_acquire) != place.user_before ||
-                                 item.load(std::memory_order_acquire) != place.item_before)) {
-            if (control.stop) return;
-            std::this_thread::yield();
-        }
+    const auto train = [&](std::int64_t n, const Strata::Place& place, int thread) {
         PairwiseBlock block = epoch.block(place);
         Look look{control, thread};
         look.put_into(block);
         if (block.n_runs > 0)
-            results[chunk] =
+            results[n] =
                 kernel.pairwise_block(block, model, scratch.reals(thread), scratch.indices(thread));
-        user.fetch_add(1, std::memory_order_release);
-        item.fetch_add(1, std::memory_order_release);
-    });
+    };
+    for_blocks(epoch.strata(), deterministic, n_threads, control, train);
     PairwiseResult total;
     for (const PairwiseResult& result : results) {
         total.loss += result.loss;
@@ -188,7 +174,7 @@ void pairwise_samples(const PairwisePlan<T>& plan, std::uint64_t number, int neg
                       std::int32_t* drawn) {
     const Epoch<T> epoch(plan, number, 1, control);
     for (std::int64_t chunk = 0; chunk < epoch.blocks().blocks(); ++chunk) {
-        const PairwiseBlock block = epoch.block(epoch.place(chunk));
+        const PairwiseBlock block = epoch.block(epoch.strata()[chunk]);
         Sampler sampler(block, negatives);
         for (Sample sample; sampler.next(sample);) {
             *users++ = static_cast<std::int32_t>(sample.user);

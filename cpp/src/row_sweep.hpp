@@ -92,7 +92,8 @@ private:
             begin_system(work.data());
             pairs.unpack(sums.data(), n, i, work.data());
             std::copy_n(moments.data() + i * k, k, work.data() + k * k);
-            const RowAnswer<T> a = solve_system(first + i, work.data(), constants[i]);
+            RowAnswer<T> a = solve_system(first + i, work.data(), constants[i]);
+            if (!a.sound) a = solve_by_steps(first + i);
             values_[2 * chunk] += a.value + rows_.prior_constant(first + i);
             values_[2 * chunk + 1] += rows_.ridge_part(first + i, a.square);
         }
@@ -260,6 +261,32 @@ private:
         cg.answer.value += constant;
         return cg.answer;
     }
+    // From zero, by so many steps that rounding ends them: where a factorization fails, they find what the
+    // entries say. Its bits are the row's own.
+    RowAnswer<T> solve_by_steps(std::int64_t row) const {
+        const std::int64_t k = s_.fixed.stride, room = padded(s_.ratings.length(row));
+        Buffer<T> scratch(static_cast<std::size_t>(2 * room + cg_scratch(k) + k));
+        T *c = scratch.data(), *g = c + room, *squares = g + room, *work = squares + k;
+        CgRow<T> cg{rows_.problem(row)};
+        const double constant = begin_cg(cg, row, c, g, work);
+        std::fill_n(cg.answer.x, k, T(0));
+        if (cg.answer.bias != nullptr) *cg.answer.bias = T(0);
+        RowProblem<T>& p = cg.problem;
+        if (p.scale == 0) {  // they share no matrix: preconditioned by the row's own squares
+            std::fill_n(squares, k, T(0));
+            for (std::int64_t j = 0; j < p.n; ++j)
+                for (std::int64_t i = 0; i < k; ++i) {
+                    const T y = p.table.row(p.index[j])[i];
+                    squares[i] += c[j] * y * y;
+                }
+            p.shared = squares;
+            p.precondition_scale = 1;
+            p.largest_shared = *std::max_element(squares, squares + k);
+        }
+        kernel_.row_cg(cg, static_cast<int>(4 * k), T(0), T(1));
+        cg.answer.value += constant;
+        return cg.answer;
+    }
     T tolerance() const { return static_cast<T>(s_.tolerance); }
     T relaxation() const { return static_cast<T>(s_.relaxation); }
 
@@ -369,7 +396,10 @@ private:
         begin_system(system, p.starts);
         const double constant =
             add_gram(p, s_.ratings.indptr[row], s_.ratings.indptr[row + 1], next, system, thread);
-        if (!side_by_side(row)) return add(row, solve_system(row, system, constant));
+        if (!side_by_side(row)) {
+            const RowAnswer<T> a = solve_system(row, system, constant);
+            return add(row, a.sound ? a : solve_by_steps(row));
+        }
         formed.rows[formed.n] = row;
         formed.constants[formed.n++] = constant;
         if (formed.n == systems()) solve_formed(formed, thread, add);
@@ -392,7 +422,7 @@ private:
         kernel_.rows_solve(problems, at, answers, static_cast<int>(n), thread_work(thread));
         for (std::int64_t r = 0; r < n; ++r) {
             answers[r].value += formed.constants[r];
-            add(formed.rows[r], answers[r]);
+            add(formed.rows[r], answers[r].sound ? answers[r] : solve_by_steps(formed.rows[r]));
         }
         formed.n = 0;
     }

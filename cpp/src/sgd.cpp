@@ -1,7 +1,6 @@
 #include "matfac/sgd.hpp"
 
 #include <atomic>
-#include <thread>
 
 namespace matfac {
 
@@ -11,35 +10,21 @@ EpochResult run_sgd_epoch(const SgdPlan<T>& plan, const SgdModel<T>& model, std:
     const auto& kernel = kernels<T>();
     const Strata strata(plan.bands(), plan.turns(), plan.seed(), epoch);
     std::vector<double> losses(static_cast<std::size_t>(plan.blocks()), 0.0);
-    // Blocks finished per band: one may start once both of its bands have finished those before
-    // it. Blocks are handed out in order, so the wait always ends.
-    std::vector<std::atomic<std::int64_t>> user_done(
-        static_cast<std::size_t>(plan.turns() * plan.bands()));
-    std::vector<std::atomic<std::int64_t>> item_done(static_cast<std::size_t>(plan.bands()));
-
     std::atomic<double> running{0};
-    std::atomic<bool> diverged{false};
-    for_chunks(n_threads, plan.blocks(), control, [&](std::int64_t chunk, int) {
-        const auto [user_band, item_band, user_before, item_before] = strata[chunk];
-        while (deterministic &&
-               (user_done[user_band].load(std::memory_order_acquire) != user_before ||
-                item_done[item_band].load(std::memory_order_acquire) != item_before)) {
-            if (control.stop || diverged) return;
-            std::this_thread::yield();
+    const auto train = [&](std::int64_t n, const Strata::Place& place, int) {
+        const SgdBlock<T> block = plan.walked(place.user_band, place.item_band, epoch);
+        if (block.n_runs == 0) return;
+        losses[n] = kernel.sgd_block(block, model);
+        double before = running.load();  // not every standard library adds to an atomic double
+        while (!running.compare_exchange_weak(before, before + losses[n])) {
         }
-        const SgdBlock<T> block = plan.walked(user_band, item_band, epoch);
-        if (block.n_runs > 0 && !diverged.load(std::memory_order_relaxed)) {
-            losses[chunk] = kernel.sgd_block(block, model);
-            // A hair above the limit, so that the order of this sum decides nothing.
-            const double sum = running.fetch_add(losses[chunk]) + losses[chunk];
-            if (!(sum <= limit * (1 + 1e-9))) diverged = true;
-        }
-        user_done[user_band].fetch_add(1, std::memory_order_release);
-        item_done[item_band].fetch_add(1, std::memory_order_release);
-    });
+        // A hair above the limit, so that the order of this sum decides nothing.
+        if (!(before + losses[n] <= limit * (1 + 1e-9))) control.stop = true;
+    };
+    for_blocks(strata, deterministic, n_threads, control, train);
 
     EpochResult result;
-    result.completed = !control.stop && !diverged;
+    result.completed = !control.stop;
     for (const double loss : losses) result.loss += loss;
     return result;
 }

@@ -64,6 +64,7 @@ struct RowAnswer {
     T* bias = nullptr;  // likewise
     double value = 0;   // of the problem's objective at the answer
     T square = 0;       // x . x
+    bool sound = true;  // false: of the system's factorization, rounding hid coordinates, left at zero
 };
 
 constexpr int kMostGroup = 4;  // entries that a kernel takes at a time, at most

@@ -1,6 +1,8 @@
 // Parallel stochastic gradient descent on ratings, block by block.
 #pragma once
+#include <atomic>
 #include <cstdint>
+#include <thread>
 #include <vector>
 
 #include "matfac/kernels.hpp"
@@ -66,6 +68,8 @@ public:
     };
 
     Strata(std::int64_t bands, std::int64_t turns, std::uint64_t seed, std::uint64_t epoch);
+    std::int64_t user_bands() const { return static_cast<std::int64_t>(turns_.size()) * bands_; }
+    std::int64_t item_bands() const { return bands_; }
     // Of the n-th block.
     Place operator[](std::int64_t n) const {
         const std::int64_t stratum = n / bands_ % bands_, turn = n / bands_ / bands_;
@@ -77,6 +81,27 @@ private:
     std::int64_t bands_;
     std::vector<std::int64_t> items_, shift_, turns_;
 };
+
+// body(n, place, thread) for an epoch's blocks. in_order: one starts once both its bands have finished
+// those before it. Blocks are handed out in order, so the wait always ends.
+template <class Body>
+void for_blocks(const Strata& strata, bool in_order, int n_threads, Control& control, Body&& body) {
+    std::vector<std::atomic<std::int64_t>> users(static_cast<std::size_t>(strata.user_bands()));
+    std::vector<std::atomic<std::int64_t>> items(static_cast<std::size_t>(strata.item_bands()));
+    const std::int64_t blocks = strata.user_bands() * strata.item_bands();
+    for_chunks(n_threads, blocks, control, [&](std::int64_t n, int thread) {
+        const Strata::Place place = strata[n];
+        std::atomic<std::int64_t>&user = users[place.user_band], &item = items[place.item_band];
+        while (in_order && (user.load(std::memory_order_acquire) != place.user_before ||
+                            item.load(std::memory_order_acquire) != place.item_before)) {
+            if (control.stopped(thread)) return;
+            std::this_thread::yield();
+        }
+        body(n, place, thread);
+        user.fetch_add(1, std::memory_order_release);
+        item.fetch_add(1, std::memory_order_release);
+    });
+}
 
 struct EpochResult {
     double loss = 0;  // sum of weight * error^2, each error taken just before its own update

@@ -108,7 +108,7 @@ MF_INLINE bool cg_turn(CgRow<T>& s, int steps, T tolerance, T relaxation) {
             for (std::int64_t j = 0; j < k; j += W<T>) {
                 store<T>(x + j, load(x + j) + go * load(v.d + j));
                 const V<T> rj = load(v.r + j) - va * load(v.q + j);
-                next_v += rj * rj * load(v.inverse + j);
+                next_v += rj * (load(v.inverse + j) * rj);
                 store<T>(v.r + j, rj);
             }
             s.bias += relaxation * alpha * s.d_bias;

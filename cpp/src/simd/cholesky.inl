@@ -6,9 +6,11 @@
 template <class T>
 constexpr int kPanel = W<T> < 8 ? 8 : W<T>;
 
-// A pivot this far below its diagonal is rounding noise: its coordinate is left at zero.
+// A pivot this far below its diagonal may be rounding of the n updates: its coordinate is left at zero.
 template <class T>
-constexpr T kTiny = sizeof(T) == 4 ? T(1e-6) : T(1e-14);
+MF_INLINE T tiny(std::int64_t n) {
+    return 2 * kEpsilon<T> * static_cast<T>(n < 8 ? 8 : n);
+}
 
 // Lanes of a block's vectors, at most eight: fewer products are spent on what lies below its diagonal.
 template <class T>
@@ -19,6 +21,7 @@ constexpr int kCell = W<T> < 8 ? W<T> : 8;
 // coordinate left out has a row and a column of zeros.
 template <class T>
 MF_INLINE void invert_block(T* a, std::int64_t n, const T* unit) {
+    const T least = tiny<T>(n);
     constexpr int P = kPanel<T>, N = kCell<T>, NV = P / N;
     Part<T, N> u[P][NV], l[P][NV], x[P][NV], y[P][NV];
     alignas(64) T inverses[P];
@@ -45,9 +48,9 @@ MF_INLINE void invert_block(T* a, std::int64_t n, const T* unit) {
             const int d = c + 1;
             const Part<T, N> p = u[c][c / N][c % N] - zero, q = u[d][d / N][d % N] - zero;
             const Part<T, N> f = u[c][d / N][d % N] - zero, minor = p * q - f * f;
-            const Part<T, N> over = p > kTiny<T> ? p : one, under = p > kTiny<T> ? minor : q;
-            const Part<T, N> first = p > kTiny<T> ? one / p : zero;
-            const Part<T, N> second = under > kTiny<T> * over ? over / under : zero;
+            const Part<T, N> over = p > least ? p : one, under = p > least ? minor : q;
+            const Part<T, N> first = p > least ? one / p : zero;
+            const Part<T, N> second = under > least * over ? over / under : zero;
             inverses[c] = first[0];
             inverses[d] = second[0];
             for (int v = b / N; v < NV; ++v) {
@@ -114,6 +117,14 @@ void cholesky(T* a, std::int64_t n) {
             }
         }
     }
+}
+
+// Of a factorized matrix: how many coordinates were not left out.
+template <class T>
+MF_INLINE std::int64_t kept(const T* a, std::int64_t n) {
+    std::int64_t count = 0;
+    for (std::int64_t j = 0; j < n; ++j) count += a[j * n + j] > 0;
+    return count;
 }
 
 // Each of COUNT vectors b <- (U'U)^-1 b, together: one's wait is the other's work. Rows of U are taken

@@ -54,6 +54,7 @@ bool row_dual(const RowProblem<T>& p, RowAnswer<T>& answer, T* scratch) {
         if (!(kernel[a * size + a] < kMostKernel<T>)) return false;
     }
     cholesky(kernel, size);
+    if (kept(kernel, size) < size) return false;
     T* const sides[] = {u};
     cholesky_solve<T, 1>(kernel, size, sides);
 

@@ -120,10 +120,6 @@ MF_INLINE void pass(const Rows& rows, std::int64_t n, std::int64_t stride, const
     for (int c = 0; c < NV; ++c) store<T>(out + c * W<T>, held[c]);
 }
 
-// What rounding leaves of a zero, beside 1.
-template <class T>
-constexpr T kEpsilon = sizeof(T) == 4 ? T(1.2e-7) : T(2.3e-16);
-
 // A ridge this far below the largest shared coordinate is none: rounding in the smallest would grow
 // past the square root of what it is beside 1.
 template <class T>
@@ -139,16 +135,17 @@ MF_INLINE T least_diagonal(const RowProblem<T>& p, T scale) {
 }
 
 // diag = ridge + scale shared; inverse = 1 / (ridge + precondition_scale shared), 0 where that is 0
-// or rounding.
+// or rounding, but 1 where all of it is 0.
 template <class T>
 MF_INLINE void diagonals(const RowProblem<T>& p, T* diag, T* inverse) {
     const V<T> ridge = splat(p.ridge), one = splat(T(1));
     const V<T> least = splat(least_diagonal(p, p.precondition_scale));
+    const bool bare = !(p.ridge > 0) && !(p.precondition_scale * p.largest_shared > 0);
     for (std::int64_t j = 0; j < p.table.stride; j += W<T>) {
         const V<T> shared = p.shared != nullptr ? load(p.shared + j) : V<T>{};
         store<T>(diag + j, ridge + splat(p.scale) * shared);
         if (inverse != nullptr) {
-            const V<T> m = ridge + splat(p.precondition_scale) * shared;
+            const V<T> m = bare ? one : ridge + splat(p.precondition_scale) * shared;
             store<T>(inverse + j, m > least ? one / m : V<T>{});
         }
     }
@@ -257,8 +254,10 @@ void row_solve(const RowProblem<T>& p, T* gram, T* moments, RowAnswer<T>& answer
         T& diagonal = gram[j * k + j];  // of a coordinate left out: zero
         diagonal = right[j] < least ? T(0) : diagonal + right[j];
     }
+    const std::int64_t wanted = kept(gram, k);
     for (std::int64_t j = 0; j < k; ++j) right[j] = moments[j];
     cholesky(gram, k);
+    answer.sound = kept(gram, k) == wanted;
     T b = 0;
     if (!p.bias) {
         T* const sides[] = {right};

@@ -92,27 +92,27 @@ __attribute__((noinline)) void lane_block(T* u, std::int64_t i, std::int64_t j) 
     }
 }
 
-// 1 / sqrt(pivot), or 0 where that is rounding beside what the diagonal was.
+// 1 / sqrt(pivot), or 0 where that is rounding.
 template <class T>
-MF_INLINE V<T> inverse_root(V<T> pivot, V<T> diagonal) {
+MF_INLINE V<T> inverse_root(V<T> pivot, V<T> least) {
     T r[W<T>];
     store<T>(r, pivot);
     for (int i = 0; i < W<T>; ++i) r[i] = root(r[i]);
     const V<T> one = splat(T(1));
-    return pivot > kTiny<T> * diagonal ? one / load(r) : V<T>{};
+    return pivot > least ? one / load(r) : V<T>{};
 }
 
 // The block on the diagonal: columns j..j + N, rows from j on.
 template <class T, int N>
 MF_INLINE void lane_diagonal(T* u, std::int64_t j) {
     Lanes<T> at[N];
-    V<T> x[N][N], diagonal[N];
+    V<T> x[N][N], least[N];
 #pragma GCC unroll 4
     for (int c = 0; c < N; ++c) {
         at[c] = column(u, j + c);
 #pragma GCC unroll 4
         for (int a = 0; a <= c; ++a) x[a][c] = at[c][j + a];
-        diagonal[c] = x[c][c];
+        least[c] = tiny<T>(j + N) * x[c][c];
     }
     for (std::int64_t p = 0; p < j; ++p) {
         V<T> y[N];
@@ -125,7 +125,7 @@ MF_INLINE void lane_diagonal(T* u, std::int64_t j) {
     }
 #pragma GCC unroll 4
     for (int a = 0; a < N; ++a) {
-        const V<T> inverse = inverse_root<T>(x[a][a], diagonal[a]);
+        const V<T> inverse = inverse_root<T>(x[a][a], least[a]);
         at[a].set(j + a, inverse);
 #pragma GCC unroll 4
         for (int c = a + 1; c < N; ++c) {
@@ -189,6 +189,15 @@ MF_INLINE void fill_lanes(const RowProblem<T>* p, const T* const* systems, int n
     g.set(k + 1, V<T>{});
 }
 
+// How many of the first k elements on the diagonal are above zero.
+template <class T>
+MF_INLINE V<T> lanes_kept(T* u, std::int64_t k) {
+    const V<T> one = splat(T(1));
+    V<T> count{};
+    for (std::int64_t j = 0; j < k; ++j) count += column(u, j)[j] > V<T>{} ? one : V<T>{};
+    return count;
+}
+
 // From z to x, in its place; returns the bias.
 template <class T>
 MF_INLINE V<T> lanes_back(T* u, std::int64_t k) {
@@ -222,7 +231,9 @@ void rows_solve(const RowProblem<T>* p, const T* const* systems, RowAnswer<T>* a
     const Lanes<T> z = column(u, k + 1);
     for (int first = 0; first < n; first += W<T>) {
         fill_lanes(p + first, systems + first, n - first, u);
+        const V<T> wanted = lanes_kept(u, k);
         for (std::int64_t j = 0; j < k; j += kColumns) lane_columns<T, kColumns>(u, j);
+        const V<T> missed = wanted - lanes_kept(u, k);
         lane_columns<T, 2>(u, k);
         V<T> value{}, square{};
         for (std::int64_t j = 0; j <= k; ++j) value -= z[j] * z[j];
@@ -234,6 +245,7 @@ void rows_solve(const RowProblem<T>* p, const T* const* systems, RowAnswer<T>* a
             if (p[0].bias) *a.bias = bias[r];
             a.value = static_cast<double>(value[r]);
             a.square = square[r];
+            a.sound = missed[r] == 0;
         }
     }
 }

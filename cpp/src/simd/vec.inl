@@ -186,3 +186,7 @@ struct Lanes {
     MF_INLINE V<T> operator[](std::int64_t j) const { return load(data + j * W<T>); }
     MF_INLINE void set(std::int64_t j, V<T> v) const { store<T>(data + j * W<T>, v); }
 };
+
+// What rounding leaves of a zero, beside 1.
+template <class T>
+constexpr T kEpsilon = sizeof(T) == 4 ? T(1.2e-7) : T(2.3e-16);
