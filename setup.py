@@ -84,7 +84,7 @@ def switch(name: str, env: Mapping[str, str]) -> bool | None:
     return None if value == "" else value == "1"
 
 
-def base_flags(env: Mapping[str, str], *, msvc: bool) -> Flags:
+def base_flags(env: Mapping[str, str]) -> Flags:
     """Return the flags of the core that need no probe.
 
     Never -ffast-math: the code relies on NaN and on the order of sums.
@@ -93,12 +93,6 @@ def base_flags(env: Mapping[str, str], *, msvc: bool) -> Flags:
     coverage = switch("MATFAC_COVERAGE", env)
     native = switch("MATFAC_NATIVE", env)
     werror = switch("MATFAC_WERROR", env)
-    if msvc:
-        if sanitizers or coverage or native:
-            raise BaseError(
-                "MATFAC_SANITIZE, MATFAC_COVERAGE and MATFAC_NATIVE need gcc or clang: unset them"
-            )
-        return Flags(("/O2", "/W3", "/WX") if werror else ("/O2", "/W3"))
     if not re.fullmatch(r"([a-z-]+(,[a-z-]+)*)?", sanitizers):
         raise BaseError(
             f"MATFAC_SANITIZE={sanitizers!r} is not understood: give sanitizer names with commas "
@@ -118,10 +112,8 @@ def base_flags(env: Mapping[str, str], *, msvc: bool) -> Flags:
     return flags
 
 
-def openmp_candidates(*, msvc: bool) -> list[Flags]:
+def openmp_candidates() -> list[Flags]:
     """Return the ways to ask this platform's compilers for OpenMP, likeliest first."""
-    if msvc:
-        return [Flags(("/openmp:llvm",))]
     plain = Flags(("-fopenmp",), ("-fopenmp",))
     if sys.platform != "darwin":
         return [plain]
@@ -175,7 +167,7 @@ def find_openmp(compiler: Any, base: Flags, env: Mapping[str, str]) -> Flags | N
     wanted = switch("MATFAC_OPENMP", env)
     if wanted is False:
         return None
-    for candidate in openmp_candidates(msvc=compiler.compiler_type == "msvc"):
+    for candidate in openmp_candidates():
         if works(compiler, OPENMP_PROBE, base + candidate):
             return candidate
     if wanted:
@@ -290,7 +282,12 @@ class build_core(build_ext):
 
     def _add_flags(self) -> None:
         compiler: Any = self.compiler
-        base = base_flags(os.environ, msvc=compiler.compiler_type == "msvc")
+        if compiler.compiler_type == "msvc":
+            raise BaseError(
+                "the core is written for gcc and clang, whose vectors MSVC has not: on Windows, "
+                "install in the Windows Subsystem for Linux"
+            )
+        base = base_flags(os.environ)
         openmp = find_openmp(compiler, base, os.environ)
         self.announce(
             f"matfac: OpenMP {' '.join(openmp.compile)}"
@@ -344,14 +341,13 @@ def extensions() -> list[Extension]:
         depends=headers,
         cxx_std=20,
     )
-    windows = sysconfig.get_platform().startswith("win")
     blas = Extension(
         "matfac._blas",
         ["src/matfac/_blas.pyx"],
         include_dirs=[INCLUDE_DIR],
         depends=[f"{INCLUDE_DIR}/matfac/blas.hpp"],
         language="c++",
-        extra_compile_args=["/std:c++20"] if windows else ["-std=c++20", "-g0"],
+        extra_compile_args=["-std=c++20", "-g0"],
     )
     return [core, blas]
 

@@ -80,7 +80,7 @@ SOLVERS = (
     Mutant(
         "side by side: left out",
         SIDE,
-        "return «pivot > kTiny<T> * diagonal» ?",
+        "return «pivot > least» ?",
         "pivot == pivot",
         "side_by_side",
     ),

@@ -1,4 +1,4 @@
-"""Breaks in what reads tables, and in what is remembered from call to call."""
+"""Breaks in what reads tables, in what is remembered from call to call, and in hard rows' way out."""
 
 from __future__ import annotations
 
@@ -56,4 +56,17 @@ REMEMBERED = (
         "lengths",
         "derived",
     ),
+)
+SWEEP = "cpp/src/row_sweep.hpp"
+HARD_ROWS = (
+    Mutant("hard rows: alone", SWEEP, "«a.sound» ? a : solve_by_steps", "true", "ill_conditioned"),
+    Mutant(
+        "hard rows: side by side",
+        "cpp/src/simd/side_by_side.inl",
+        "a.sound = «missed[r] == 0»;",
+        "true",
+        "ill_conditioned",
+    ),
+    Mutant("hard rows: full", SWEEP, "if («!a.sound») a = solve", "false", "lowrank"),
+    Mutant("hard rows: squares", SWEEP, "squares[i] += «c[j] * y * y»;", "0", "ill_conditioned"),
 )

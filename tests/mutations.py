@@ -23,9 +23,9 @@ from pathlib import Path
 
 from mutants import SOLVERS, Mutant
 from mutants_lists import FILTERS, LIST_METRICS
-from mutants_reading import READING, REMEMBERED
+from mutants_reading import HARD_ROWS, READING, REMEMBERED
 
-MUTANTS = (*SOLVERS, *FILTERS, *LIST_METRICS, *READING, *REMEMBERED)
+MUTANTS = (*SOLVERS, *FILTERS, *LIST_METRICS, *READING, *REMEMBERED, *HARD_ROWS)
 ROOT = Path(__file__).resolve().parents[1]
 HEADER = """\
 #pragma once
