@@ -1,4 +1,4 @@
-"""Breaks in what reads tables, in what is remembered from call to call, and in hard rows' way out."""
+"""Breaks in what reads tables, in what is remembered from call to call, and in hard rows."""
 
 from __future__ import annotations
 
