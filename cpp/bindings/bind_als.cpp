@@ -67,7 +67,8 @@ py::tuple half_sweep(const Csr<T>& csr, const std::string& loss, double mean, do
     sweep.keep_basis = keep_basis;
     if (basis != nullptr) {
         if (!keep_basis) refuse("basis", "goes with keep_basis alone");
-        check_rows(static_cast<std::int64_t>(basis->gram.size()), k * k, "basis");
+        if (static_cast<std::int64_t>(basis->gram.size()) != k * k)
+            refuse("basis", "must be of k = " + std::to_string(k) + " factors");
         sweep.basis = basis;
     }
     if (keep_basis && !along.empty()) refuse("along", "goes with no keep_basis");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <stdexcept>
 #include <vector>
@@ -21,6 +22,8 @@ void by_lapack(const BlasTable& blas, int n, double* matrix, double* values) {
     double work_size = 0;
     blas.dsyevd(&vectors, &upper, &n, matrix, &n, values, &work_size, &query, &iwork_size, &query,
                 &info);
+    if (!(work_size <= std::numeric_limits<int>::max()))
+        throw std::length_error("n_factors must be at most 32,000, LAPACK's sizes have 32 bits");
     int lwork = static_cast<int>(work_size), liwork = iwork_size;
     std::vector<double> work(static_cast<std::size_t>(lwork));
     std::vector<int> iwork(static_cast<std::size_t>(liwork));
