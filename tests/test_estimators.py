@@ -117,6 +117,22 @@ def test_every_sparse_format_gives_the_same_model(to: str, kind: str, index: typ
     assert (before != X).nnz == 0
 
 
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+@pytest.mark.parametrize(
+    "given", [lambda X: X, lambda X: Interactions(X, *map(np.arange, X.shape))]
+)
+def test_a_model_keeps_what_was_seen_when_x_changes(given: Any, index: type) -> None:
+    X = sp.csr_array(CLICKS, copy=True)
+    X.indices, X.indptr = X.indices.astype(index), X.indptr.astype(index)
+    data = given(X)
+    model = ImplicitMF(n_factors=3, random_state=0).fit(data)
+    wanted = model.recommend(k=5)[0]
+    for mine in (X, getattr(data, "matrix", X)):
+        mine.data[:10] = 0
+        mine.eliminate_zeros()
+    np.testing.assert_array_equal(model.recommend(k=5)[0], wanted)
+
+
 def test_what_fills_up_blocks_is_no_rating() -> None:
     X = RATINGS.tobsr((1, RATINGS.shape[1]))
     assert X.nnz > RATINGS.nnz

@@ -337,6 +337,16 @@ def test_unknown_ids_are_named() -> None:
         index.lookup(["bob"], missing="skip")
 
 
+def test_interactions_do_not_change_with_what_they_were_made_of() -> None:
+    matrix = sp.csr_array(np.eye(3, dtype=np.float32))
+    times = np.arange(3)
+    data = Interactions(matrix, [1, 2, 3], ["a", "b", "c"], times)
+    matrix.data[:], matrix.indices[:], matrix.indptr[1:], times[:] = 7, 0, 3, 9
+    assert data.matrix.toarray().tolist() == np.eye(3).tolist()
+    assert data.timestamps is not None
+    assert data.timestamps.tolist() == [0, 1, 2]
+
+
 def test_integers_stand_for_their_digits_among_strings() -> None:
     assert IdIndex(["10", "x"]).lookup([10]).tolist() == [0]
 

@@ -273,6 +273,41 @@ def test_callback_ends_the_fit() -> None:
     assert model.n_iter_ == len(model.history_) == 3
 
 
+@pytest.mark.parametrize(
+    ("parameters", "X"),
+    [
+        ({"n_factors": 9}, decaying(8, 12)),
+        ({"reg": -1.0}, decaying(8, 12)),
+        ({"n_threads": 0}, decaying(8, 12)),
+        ({}, np.full((8, 12), np.nan)),
+        ({"callback": lambda *_: 1 / 0}, holes(decaying(8, 12), 0.2)),
+    ],
+)
+def test_a_fit_that_fails_leaves_the_model_as_it_was(parameters: dict[str, Any], X: Any) -> None:
+    model = LowRankMF(n_factors=2).fit(decaying(30, 20))
+    before = dict(vars(model.set_params(**parameters)))
+    with pytest.raises((ValueError, ZeroDivisionError)):
+        model.fit(X)
+    assert vars(model) == before
+    assert model.n_features_in_ == model.components_.shape[1] == 20
+
+
+def test_an_interrupted_refit_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    model = LowRankMF(n_factors=2, callback=interrupt).fit(decaying(30, 20))
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(holes(decaying(8, 12), 0.2))
+    assert model.n_features_in_ == model.components_.shape[1] == 12
+    assert model.n_iter_ == len(model.history_) == 1
+    before = dict(vars(model))
+    monkeypatch.setattr(_dense_als, "closed_form_start", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(holes(decaying(30, 20), 0.2))
+    assert vars(model) == before
+
+
 # ---------------------------------------------------------------- bad input
 
 

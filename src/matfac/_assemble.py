@@ -79,7 +79,7 @@ def canonical(matrix: Any, timestamps: ArrayLike | None) -> tuple[Any, NDArray[A
 
 
 def _canonical(given: Any, timestamps: ArrayLike | None) -> tuple[Any, NDArray[Any] | None]:
-    csr: Any = sp.csr_array(as_csr(given, "matrix"))
+    csr: Any = sp.csr_array(as_csr(given, "matrix"), copy=given.format == "csr")  # the caller's
     _check_finite(csr)
     csr.data = check_numbers(csr.data, "matrix", "d" if csr.dtype == np.float64 else "f")
     if timestamps is not None and not (given.format == "csr" and csr.has_canonical_format):
@@ -87,10 +87,8 @@ def _canonical(given: Any, timestamps: ArrayLike | None) -> tuple[Any, NDArray[A
             "timestamps need a CSR matrix with sorted rows and no duplicates: convert it by "
             "tocsr() and sum_duplicates() before"
         )
-    if not csr.has_canonical_format:
-        csr = csr.copy()
-        csr.sum_duplicates()
-    times = None if timestamps is None else check_times(timestamps)
+    csr.sum_duplicates()
+    times = None if timestamps is None else np.array(check_times(timestamps))
     if times is not None and len(times) != csr.nnz:
         raise ValueError(f"timestamps has {len(times)} entries, matrix has {csr.nnz}")
     return csr, times

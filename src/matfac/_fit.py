@@ -121,12 +121,12 @@ class FitMixin:
         >>> from matfac import ImplicitMF
         >>> model = ImplicitMF(n_factors=64, n_threads=2)
         >>> print(model.estimate_memory(480_000, 17_800, 100_000_000))
-        matrix           803.8 MB
+        matrix         1,203.8 MB
         arranged         984.5 MB
         features           0.0 MB
         factors          127.4 MB
         snapshots        127.4 MB
-        total          2,043.2 MB
+        total          2,443.2 MB
         """
         self._check_shared()
         sizes = {"n_users": n_users, "n_items": n_items, "nnz": nnz}
@@ -144,7 +144,7 @@ class FitMixin:
                 self._check_takes_features()
                 width, stored = check_feature_size(name, pair)
                 features += _memory.feature_bytes(rows, width, stored, self.n_factors, itemsize)
-        matrix = _memory.csr_bytes(m, nnz, itemsize)
+        matrix = _memory.csr_bytes(m, nnz, itemsize) + nnz * _memory.INDEX
         return MemoryEstimate(matrix, arranged, features, factors, snapshots)
 
     def _check_takes_features(self) -> None:

@@ -116,6 +116,12 @@ class LowRankMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     (4, 1)
     """
 
+    components_: Floats
+    start_objective_: float
+    objective_: float
+    history_: list[_loop.Record]
+    n_iter_: int
+
     def __init__(
         self,
         n_factors: int = 8,
@@ -174,14 +180,12 @@ class LowRankMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             For a row or column without a known cell, weights that are negative or of another
             shape, or `n_factors` beyond the shorter side.
         """
-        self._fit(self._checked(X, weights, reset=True))
+        self._fit(X, weights)
         return self
 
     def fit_transform(self, X: Any, y: None = None, *, weights: ArrayLike | None = None) -> Floats:
         """Fit to a matrix and return the factors of its rows; see `fit` and `transform`."""
-        cells = self._checked(X, weights, reset=True)
-        self._fit(cells)
-        return self._solve(cells)
+        return self._solve(self._fit(X, weights))
 
     def _checked(self, X: Any, weights: Any, *, reset: bool) -> Cells:
         check_flag("nonnegative", self.nonnegative)
@@ -193,13 +197,8 @@ class LowRankMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             )
         return cells
 
-    def _fit(self, cells: Cells) -> None:
-        m, n = cells.values.shape
-        if check_integer("n_factors", self.n_factors, minimum=1) > min(m, n):
-            raise ValueError(
-                f"n_factors must be at most the shorter side of X, got n_factors = "
-                f"{self.n_factors} for n_samples = {m}, n_features = {n}"
-            )
+    def _check_parameters(self) -> None:
+        check_integer("n_factors", self.n_factors, minimum=1)
         check_real("reg", self.reg)
         check_real("reg_exponent", self.reg_exponent, maximum=10.0)
         check_choice("svd_solver", self.svd_solver, ("exact", "randomized"))
@@ -208,12 +207,31 @@ class LowRankMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         shown(self.verbose)
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be callable or None, got {self.callback!r}")
-        if cells.weights is None and not self.nonnegative:
-            self._fit_closed_form(cells)
-        else:
-            self._fit_als(cells)
+        check_threads(self.n_threads)
 
-    def _fit_closed_form(self, cells: Cells) -> None:
+    def _fit(self, X: Any, weights: Any) -> Cells:
+        """Store a whole model, or leave all as it was."""
+        self._check_parameters()
+        before = dict(vars(self))
+        try:
+            cells = self._checked(X, weights, reset=True)
+            m, n = cells.values.shape
+            if self.n_factors > min(m, n):
+                raise ValueError(
+                    f"n_factors must be at most the shorter side of X, got n_factors = "
+                    f"{self.n_factors} for n_samples = {m}, n_features = {n}"
+                )
+            alike = cells.weights is None and not self.nonnegative
+            fitted, interrupted = self._closed_form(cells) if alike else self._als(cells)
+            self.__dict__ |= fitted  # all at once: Ctrl-C falls before or after
+        except BaseException:
+            self.__dict__ = before
+            raise
+        if interrupted:
+            raise KeyboardInterrupt
+        return cells
+
+    def _closed_form(self, cells: Cells) -> tuple[dict[str, Any], bool]:
         """Lowered singular values: the ridges a |u|^2 + b |v|^2 are 2 sqrt(ab) times their sum."""
         values, weight = cells.values, cells.weight
         m, n = values.shape
@@ -227,16 +245,19 @@ class LowRankMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         lowered = np.maximum(found.singular - np.sqrt(row * column) / weight, 0)
         energy = float(np.vdot(values, values))
         rest = max(energy - float(np.sum(found.singular**2)), 0.0)
-        self.objective_ = weight * (rest + float(np.sum((found.singular - lowered) ** 2)))
-        self.objective_ += 2 * float(np.sqrt(row * column) * lowered.sum())
-        self.start_objective_ = self.objective_
-        self.history_: list[_loop.Record] = []
-        self.n_iter_ = 0
+        objective = weight * (rest + float(np.sum((found.singular - lowered) ** 2)))
+        objective += 2 * float(np.sqrt(row * column) * lowered.sum())
         balance = (row / column) ** 0.25 if column > 0 else 1.0
         scale = (balance * np.sqrt(lowered)).astype(values.dtype)
-        self.components_ = scale[:, None] * found.right
+        return {
+            "components_": scale[:, None] * found.right,
+            "start_objective_": objective,
+            "objective_": objective,
+            "history_": [],
+            "n_iter_": 0,
+        }, False
 
-    def _fit_als(self, cells: Cells) -> None:
+    def _als(self, cells: Cells) -> tuple[dict[str, Any], bool]:
         start = _dense_als.closed_form_start(
             cells,
             self.n_factors,
@@ -264,16 +285,16 @@ class LowRankMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         schedule = _loop.Schedule(n_iter=self.n_iter, callback=ended, verbose=self.verbose)
         with _engine.single_threaded_blas():
             outcome = _loop.run(solver, schedule, type(self).__name__)
-        self.start_objective_ = cells.weight * begin
-        self.objective_ = cells.weight * outcome.objective
-        self.history_ = outcome.history
-        self.n_iter_ = outcome.n_iter
         columns = solver.factors()[1]
-        self.components_ = np.ascontiguousarray(
-            columns.T if self.nonnegative else _orthogonal(columns).T
-        )
-        if outcome.interrupted:
-            raise KeyboardInterrupt
+        return {
+            "components_": np.ascontiguousarray(
+                columns.T if self.nonnegative else _orthogonal(columns).T
+            ),
+            "start_objective_": cells.weight * begin,
+            "objective_": cells.weight * outcome.objective,
+            "history_": outcome.history,
+            "n_iter_": outcome.n_iter,
+        }, outcome.interrupted
 
     # --- use -------------------------------------------------------------------------------
 
