@@ -170,6 +170,11 @@ def test_popularity_counts_the_lists(data: Any) -> None:
     assert "0" in [label.get_text() for label in ax.get_yticklabels()]
 
 
+def test_popularity_of_lists_that_are_padded() -> None:
+    ax = plotting.popularity_bias(clicks(named()), k=50)  # no user has that many unseen
+    assert "coverage 100 %" in ax.get_title(loc="left")
+
+
 def test_popularity_needs_the_training_entries(tmp_path: Path) -> None:
     from matfac import load
 

@@ -116,6 +116,17 @@ def test_a_callback_ends_the_search_and_ctrl_c_keeps_what_is_done() -> None:
     assert result.best_score == max(t["score"] for t in result.trials)
 
 
+def test_an_error_of_the_callback_is_no_end() -> None:
+    with pytest.raises(StopIteration):
+        tune(clicks_model(), CLICKS.train, GRID, callback=lambda _: next(iter(())))
+
+
+def test_the_text_of_a_result_is_short() -> None:
+    result = tune(clicks_model(), CLICKS.train, {"reg": [0.003, 0.03]})
+    assert repr(result).startswith("TuneResult(metric='ndcg@10', best_params={'reg': ")
+    assert len(repr(result)) < 140
+
+
 def test_interactions_and_an_own_split() -> None:
     coo = sp.coo_array(CLICKS.train)
     data = Interactions.from_arrays(
@@ -143,7 +154,8 @@ def test_a_candidate_that_diverges_ranks_last() -> None:
 def test_bad_input_is_named() -> None:
     with pytest.raises(ValueError, match="grid has 'regs', which is no parameter of ImplicitMF"):
         tune(clicks_model(), CLICKS.train, {"regs": [1]})
-    for metric in ("rsme", "ndcg", "ndcg@x"):
+    bad: tuple[Any, ...] = ("rsme", "ndcg", "ndcg@x", "auc@10", "recall@0", "recall@05", 5, ["auc"])
+    for metric in bad:
         with pytest.raises(ValueError, match="metric must be one of"):
             tune(clicks_model(), CLICKS.train, GRID, metric=metric)
     with pytest.raises(ValueError, match="n_trials must be at least 1"):

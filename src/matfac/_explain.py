@@ -188,12 +188,11 @@ def explain(
     ridge = float(objective.ridge(ratings, 1)[0])
     gram += (own * curvature[:, None]).T @ own + ridge * np.eye(len(gram))
     if assumed and row is not None:
-        _check_assumed(
-            model, row, np.linalg.lstsq(gram, own.T @ linear + ridge * says.sum(axis=0))[0]
-        )
+        target = own.T @ linear + ridge * says.sum(axis=0)
+        _check_assumed(model, row, np.linalg.lstsq(gram, target, rcond=None)[0])
     # x = gram^-1 (sum_j linear_j y_j + ridge sum_f says_f), so that each entry and each feature
     # adds its term's product with the item. Without entries x is what the features say.
-    towards = np.linalg.lstsq(gram, table[column])[0]
+    towards = np.linalg.lstsq(gram, table[column], rcond=None)[0]
     contributions = linear * (own @ towards)
     of_features = says @ (ridge * towards if len(values) else table[column])
     order = np.argsort(-contributions, kind="stable")

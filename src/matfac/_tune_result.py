@@ -42,10 +42,10 @@ class TuneResult:
     """
 
     metric: str
-    trials: list[Trial] = field(default_factory=list)
+    trials: list[Trial] = field(default_factory=list, repr=False)
     best_params: dict[str, Any] = field(default_factory=dict)
     best_score: float = math.nan
-    model: Any = None
+    model: Any = field(default=None, repr=False)
     at_edge: list[str] = field(default_factory=list)
     interrupted: bool = False
 
@@ -109,18 +109,18 @@ class TuneResult:
     def _sign(self) -> float:
         return -1.0 if self.metric in ERRORS else 1.0
 
-    def rank(self, trial: Trial) -> float:
+    def _rank(self, trial: Trial) -> float:
         """Return what the best trial has the most of; a fit that diverged ranks last."""
         return -math.inf if math.isnan(trial["score"]) else self._sign * float(trial["score"])
 
-    def leader(self) -> Trial:
+    def _leader(self) -> Trial:
         """Return the best trial of the last rung so far."""
         last = max(trial["rung"] for trial in self.trials)
-        return max((t for t in self.trials if t["rung"] == last), key=self.rank)
+        return max((t for t in self.trials if t["rung"] == last), key=self._rank)
 
-    def conclude(self, names: list[str]) -> None:
+    def _conclude(self, names: list[str]) -> None:
         """Set what the trials say about the parameters `names`."""
-        best = self.leader()
+        best = self._leader()
         if math.isnan(best["score"]):
             raise ValueError(
                 "grid has no candidate whose fit converged: try a smaller learning_rate"

@@ -27,11 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.run(args)
     except BrokenPipeError:
         sys.stderr.close()
-    except FileNotFoundError as error:
-        print(f"matfac: {error.filename} does not exist: check the path", file=sys.stderr)
-        return 2
     except (ValueError, TypeError, OSError, ArithmeticError, ImportError) as error:
-        print(f"matfac: {in_options(str(error))}", file=sys.stderr)
+        text = in_options(str(error))
+        if isinstance(error, FileNotFoundError) and error.filename is not None:
+            text = f"{error.filename} does not exist: check the path"
+        print(f"matfac: {text}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -16,7 +16,7 @@ from matfac._labels import place_labels
 from matfac._model import FactorModel
 from matfac._plot_compression import compression_curves
 from matfac._titles import titles_of
-from matfac._validation import check_choice, check_integer
+from matfac._validation import check_choice, check_integer, check_length
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -322,16 +322,15 @@ def popularity_bias(model: FactorModel, *, k: int = 10, ax: Axes | None = None) 
             "save it with_seen=True"
         )
     n_users, n_items = len(model.user_factors_), len(entries)
+    k = check_length(k, n_items)
     shown = np.zeros(n_items, np.int64)
     for start in range(0, n_users, 4096):
-        index = np.arange(start, min(start + 4096, n_users))
-        users = index if model.user_ids_ is None else model.user_ids_[index]
-        lists, _ = model.recommend(users, k=k)
-        flat = lists.ravel()
-        if model.item_ids_ is not None:
-            assert model._item_index is not None
-            flat = model._item_index.lookup(flat, argument="items", missing="ignore")
-        shown += np.bincount(flat[flat >= 0], minlength=n_items)
+        index = np.arange(start, min(start + 4096, n_users), dtype=np.int32)
+        lists, _ = model._top_k(
+            model.user_factors_[index], model.item_factors_, model.item_bias_, k,
+            exclude=[model._seen_rows(index, "users")],
+        )  # fmt: skip
+        shown += np.bincount(lists[lists >= 0], minlength=n_items)
     ax = _new_axes(ax, (6.4, 5))
     ever = shown > 0
     x, y = np.maximum(entries, NONE), np.maximum(shown, NONE)

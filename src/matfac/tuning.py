@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -124,25 +125,14 @@ def tune(
     show = shown(verbose)
     bar = Bar(total=sum(counts), desc="tune", disable=not show, unit="trial")
     try:
-        for rung, count in enumerate(counts):
-            runners = runners[:count]
-            for runner in runners:
-                trial = runner.run(rung, 2.0 ** (rung - rungs + 1), parts, result.metric)
-                result.trials.append(trial)
-                bar.update()
-                bar.set_postfix(best=f"{result.leader()['score']:.5g}")
-                if callback is not None and callback(dict(trial)):
-                    raise StopIteration
-            runners.sort(key=lambda runner: result.rank(runner.trial), reverse=True)
-    except StopIteration:
-        pass
+        _search(result, runners, counts, parts, callback, bar)
     except KeyboardInterrupt:
         if not result.trials:
             raise
         result.interrupted = True
     finally:
         bar.close()
-    result.conclude(list(dict.fromkeys(name for params in candidates for name in params)))
+    result._conclude(list(dict.fromkeys(name for params in candidates for name in params)))
     if refit and not result.interrupted:
         best = clone(model).set_params(**result.best_params)
         if best.random_state is None:
@@ -155,6 +145,27 @@ def tune(
             if not hasattr(best, "item_factors_"):  # before its first epoch was done
                 result.model = None
     return result
+
+
+def _search(
+    result: TuneResult,
+    runners: list[_Runner],
+    counts: list[int],
+    parts: tuple[sp.csr_array, sp.csr_array],
+    callback: Callable[[Trial], bool | None] | None,
+    bar: Bar,
+) -> None:
+    """Fit `counts` of the candidates, the best of the rung before, until the callback ends it."""
+    for rung, count in enumerate(counts):
+        runners = runners[:count]
+        for runner in runners:
+            trial = runner.run(rung, 2.0 ** (rung - len(counts) + 1), parts, result.metric)
+            result.trials.append(trial)
+            bar.update()
+            bar.set_postfix(best=f"{result._leader()['score']:.5g}")
+            if callback is not None and callback(dict(trial)):
+                return
+        runners.sort(key=lambda runner: result._rank(runner.trial), reverse=True)
 
 
 class _Runner:
@@ -217,11 +228,11 @@ def _candidates(model: Any, grid: Grid | None, n_trials: int | None, seed: Any) 
     return list(ParameterSampler(grid, wanted, random_state=seed_of(seed)))
 
 
-def _check_metric(metric: str | None, model: Any) -> str:
+def _check_metric(metric: Any, model: Any) -> str:
     if metric is None:
         return "ndcg@10" if model._implicit else "rmse"
-    name, _, cut = metric.partition("@")
-    if metric in ERRORS or (name in RANKING_METRICS and (cut.isdigit() or metric == "auc")):
+    lists = "|".join(name for name in RANKING_METRICS if name != "auc")
+    if isinstance(metric, str) and re.fullmatch(rf"rmse|mae|auc|({lists})@[1-9][0-9]*", metric):
         return metric
     raise ValueError(
         f"metric must be one of {', '.join(ERRORS)}, auc, or name@k with a name of "
