@@ -156,6 +156,42 @@ def test_fork_inside_a_callback() -> None:
     )
 
 
+def test_a_fork_keeps_the_limit_of_blas_that_its_thread_has_set_alone() -> None:
+    program = """
+import os, threading, warnings
+from contextlib import nullcontext
+from threadpoolctl import threadpool_info
+from matfac._engine import single_threaded_blas
+warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+def blas():
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+began, ended = threading.Event(), threading.Event()
+def fit():
+    with single_threaded_blas():
+        began.set()
+        ended.wait()
+full = blas()
+thread = threading.Thread(target=fit)
+thread.start()
+began.wait()
+for wanted, own in ((full, nullcontext()), ({1}, single_threaded_blas())):
+    with own:
+        child = os.fork()
+        if child == 0:
+            os._exit(blas() != wanted)
+        print(os.waitpid(child, 0)[1], end=" ")
+print(blas() == {1}, end=" ")
+ended.set()
+thread.join()
+print(blas() == full)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "2"},
+    )  # fmt: skip
+    assert done.stdout == "0 0 True True\n", done.stderr
+
+
 def test_a_killed_child_leaves_the_progress_bar_to_its_parent() -> None:
     program = """
 import os, signal

@@ -67,34 +67,45 @@ class _BlasLimit:
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.users = 0
+        self.lock = threading.RLock()
+        self.users: list[int] = []  # a thread as often as it is in
         self.limit: Any = None
 
     def __enter__(self) -> None:
         with self.lock:
-            if self.users == 0:
+            if not self.users:
                 self.limit = _controller.limit(limits=1, user_api="blas")
-            self.users += 1
+            self.users.append(threading.get_ident())
 
     def __exit__(self, *_: object) -> None:
         with self.lock:
-            self.users -= 1
-            if self.users == 0:
-                for library in _controller.lib_controllers:
-                    # threadpoolctl heeds the thread alone that set the limit: here it may have gone
-                    if hasattr(library, "clear_controlling_thread"):
-                        library.clear_controlling_thread(force=True)
-                self.limit.__exit__(None, None, None)
+            self.users.remove(threading.get_ident())
+            if not self.users:
+                self._lift()
 
-    def renew_lock(self) -> None:
-        """Forget who held the lock: after a fork, a thread that is not in the child."""
-        self.lock = threading.Lock()
+    def _lift(self) -> None:
+        for library in _controller.lib_controllers:
+            # threadpoolctl heeds the thread alone that set the limit: here it may have gone
+            if hasattr(library, "clear_controlling_thread"):
+                library.clear_controlling_thread(force=True)
+        self.limit.__exit__(None, None, None)
+
+    def begin_child(self) -> None:
+        """Forget the threads that are not in the child of a fork: all but the one that forked."""
+        self.lock.release()  # there is no other thread yet
+        own = [user for user in self.users if user == threading.get_ident()]
+        if self.users and not own:
+            self._lift()
+        self.users = own
 
 
 _blas_limit = _BlasLimit()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_blas_limit.renew_lock)
+    os.register_at_fork(  # with the lock held, so that the child meets no limit half set
+        before=_blas_limit.lock.acquire,
+        after_in_parent=_blas_limit.lock.release,
+        after_in_child=_blas_limit.begin_child,
+    )
 
 
 def single_threaded_blas() -> contextlib.AbstractContextManager[None]:
