@@ -40,6 +40,7 @@ def with_value(value: float) -> sp.csr_array:
         ({"n_threads": 0}, "n_threads must not be 0"),
         ({"n_threads": 1.5}, "n_threads must be an integer"),
         ({"dtype": "float16"}, "dtype must be 'float32' or 'float64', got 'float16'"),
+        ({"dtype": None}, "dtype must be 'float32' or 'float64', got None"),
         ({"cg_steps": 0}, "cg_steps must be at least 1"),
         ({"cg_steps": 10**12}, "cg_steps must be at most 2147483647, got 1000000000000"),
         ({"random_state": -1}, "random_state must be None, an integer from 0 .*, got -1"),
@@ -170,6 +171,17 @@ def test_a_number_is_no_path() -> None:
         load(1)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="path must be a path, got 1 of type int"):
         Interactions.read(1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("solver", ["als", "sgd"])
+def test_ratings_of_which_nothing_above_zero_can_be_learnt(solver: str) -> None:
+    model = ExplicitMF(n_factors=2, solver=solver, nonnegative=True, fit_bias=False)
+    with pytest.raises(ValueError, match=r"X has no rating above 0, the largest is -.* shift X"):
+        model.fit(-X)
+    mixed = X.copy()
+    mixed.data[1:] *= -1
+    assert model.fit(mixed).predict(mixed).max() > 0
+    assert model.set_params(fit_bias=True).fit(-X).predict(-X).min() < 0
 
 
 def test_negative_confidence() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.base import clone
 
 import matfac
 from matfac import (
@@ -116,6 +117,14 @@ def test_bad_calibration_is_named(
 ) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
         ScoreCalibrator(**{"model": model, **arguments}).fit(validation)
+
+
+def test_a_clone_has_the_fitted_model(model: ImplicitMF) -> None:
+    first = ScoreCalibrator(model, method="logistic", random_state=0).fit(VALIDATION)
+    again = clone(first)
+    assert again.model is model
+    assert not hasattr(again, "rate_")
+    assert again.fit(VALIDATION).predict(0, 1) == first.predict(0, 1)
 
 
 def test_an_unfitted_calibrator_says_so(model: ImplicitMF) -> None:

@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from conftest import load_data, random_ratings
 from matfac import ExplicitMF, ImplicitMF, Interactions, datasets, model_io
 from matfac._model import FactorModel
+from matfac._titles import read_titles
 from matfac.embeddings import export, item_vectors, to_index, to_onnx, user_vectors
 
 N_USERS, N_ITEMS = 40, 60
@@ -126,6 +127,17 @@ def test_safetensors(tmp_path: Path) -> None:
         assert file.metadata()["side"] == "items"
     with pytest.raises(ValueError, match="not a matfac model"):
         model_io.read(tmp_path / "a.safetensors")
+
+
+def test_a_short_line_of_a_table_has_no_title(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,year,title\nfilm 00,1999,Up\nfilm 01,2000\n")
+    assert read_titles(tmp_path / "t.csv") == {"film 00": "Up", "film 01": ""}
+
+
+@pytest.mark.parametrize("suffix", ["NPY", "Parquet", "SAFETENSORS"])
+def test_the_file_has_the_name_that_is_given(tmp_path: Path, suffix: str) -> None:
+    export(ImplicitMF(n_factors=2, n_iter=1).fit(NAMED), tmp_path / f"a.{suffix}")
+    assert f"a.{suffix}" in {path.name for path in tmp_path.iterdir()}
 
 
 @pytest.mark.parametrize("suffix", ["npy", "parquet", "safetensors"])

@@ -9,8 +9,8 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from matfac._frames import Columns
-from matfac._ids import check_choice
 from matfac._interruptible import over_entries
+from matfac._validation import check_choice, check_dtype
 from matfac._values import as_csr, place_of
 
 RULES = ("last", "first", "sum", "mean", "max", "error")
@@ -106,21 +106,11 @@ def _check_finite(csr: Any) -> None:
     )
 
 
-def _check_dtype(dtype: DTypeLike | None) -> np.dtype[Any]:
-    try:
-        checked = np.dtype(object if dtype is None else dtype)
-    except TypeError:
-        checked = np.dtype(object)
-    if checked not in (np.float32, np.float64):
-        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
-    return checked
-
-
 def assemble(
     columns: Columns, duplicates: str | None, dtype: DTypeLike, where: str
 ) -> tuple[sp.csr_array, NDArray[Any] | None]:
     """Return the matrix and the times of its entries; `where` begins the messages."""
-    kind = _check_dtype(dtype)
+    kind = check_dtype(dtype)
     n = len(columns.users[1])
     return over_entries(n, lambda: _assemble(columns, duplicates, kind, where))
 

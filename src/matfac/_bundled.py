@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from matfac._bounds import check_npz, check_unpacked, fixed_width
-from matfac._ids import check_choice
+from matfac._validation import check_choice
 from matfac.interactions import Interactions
 
 MOVIELENS = ("ml-100k", "ml-1m")

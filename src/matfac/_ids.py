@@ -15,15 +15,10 @@ from numpy.typing import NDArray
 from matfac._bounds import fixed_width
 from matfac._clean_ids import RowOf, chunks, clean_ids
 from matfac._interruptible import over_entries
+from matfac._validation import check_choice
 
 MAX_IDS = 2**31 - 1
 MAX_SUGGEST = 100_000  # known ids searched for a close spelling
-
-
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raise unless `value` is one of `choices`."""
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
 class IdIndex:

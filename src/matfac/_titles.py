@@ -25,7 +25,7 @@ def read_titles(
     with open(path, encoding="utf-8", newline="") as file:
         sample = file.readline()
         file.seek(0)
-        rows = csv.DictReader(file, delimiter="\t" if "\t" in sample else ",")
+        rows = csv.DictReader(file, delimiter="\t" if "\t" in sample else ",", restval="")
         names = list(rows.fieldnames or ())
         key = id_column or (names[0] if names else "")
         for column in (key, title_column):

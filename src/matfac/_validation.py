@@ -103,9 +103,9 @@ def check_flag(name: str, value: Any) -> bool:
 
 
 def check_dtype(value: Any) -> np.dtype[Any]:
-    """Return the factor dtype, float32 or float64."""
+    """Return the dtype of factors or a matrix, float32 or float64."""
     try:
-        dtype: np.dtype[Any] = np.dtype(value)
+        dtype: np.dtype[Any] = np.dtype(object if value is None else value)  # not float64
     except TypeError:
         dtype = np.dtype(object)
     if dtype not in (np.float32, np.float64):

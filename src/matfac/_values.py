@@ -91,6 +91,16 @@ def rating_scale(ratings: Ratings) -> float:
     return spread or (size if size >= least else 1.0)
 
 
+def check_some_above_zero(ratings: Ratings) -> None:
+    """Refuse ratings of which products of factors >= 0 would say 0 alike."""
+    most = ratings.values.max()
+    if most <= 0:
+        raise ValueError(
+            f"X has no rating above 0, the largest is {most:g}: with nonnegative=True and "
+            "fit_bias=False all predictions would be 0; give fit_bias=True, or shift X"
+        )
+
+
 def as_csr(X: Any, argument: str) -> Any:
     """Return a sparse matrix as CSR; the zeros that fill up the blocks of BSR are no entries."""
     if hasattr(X, "indptr"):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
 from matfac._evaluate import aligned, side_of
@@ -16,6 +16,8 @@ from matfac._validation import check_choice, check_integer, seed_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+__all__ = ["ScoreCalibrator"]
 
 Floats = NDArray[np.float64]
 
@@ -76,6 +78,12 @@ class ScoreCalibrator(BaseEstimator):
         self.method = method
         self.n_unobserved = n_unobserved
         self.random_state = random_state
+
+    def __sklearn_clone__(self) -> Self:
+        """Return an unfitted calibrator of the same model, which stays fitted."""
+        params = self.get_params(deep=False)
+        model = params.pop("model")
+        return type(self)(model, **{name: clone(params[name], safe=False) for name in params})
 
     def fit(self, validation: Any, *, train: Any = None) -> Self:
         """Learn the probabilities.

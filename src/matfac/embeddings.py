@@ -105,9 +105,10 @@ def _write_npy(
     meta: dict[str, str],
 ) -> None:
     with ExitStack() as files:  # all are replaced, once all are written
-        for suffix, array in ((".ids.npy", ids), (".titles.npy", titles), (".npy", vectors)):
+        beside = (path.with_suffix(f".{name}.npy") for name in ("ids", "titles"))
+        for place, array in zip((*beside, path), (ids, titles, vectors), strict=True):
             if array is not None:
-                new = files.enter_context(replacing(path.with_suffix(suffix)))
+                new = files.enter_context(replacing(place))
                 with open(new, "wb") as file:
                     # Given the file itself, NumPy's error would not say that the disk is full.
                     np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)

@@ -27,7 +27,7 @@ from matfac._validation import (
     check_threads,
     check_weights,
 )
-from matfac._values import rating_scale
+from matfac._values import check_some_above_zero, rating_scale
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -322,13 +322,9 @@ class ExplicitMF(FitMixin, FactorModel):
 
     def _objective_about(self, mean: float) -> Objective:
         return Objective(
-            "ratings",
-            self.reg,
-            self.reg_exponent,
-            mean=mean,
-            l1_reg=self.l1_reg,
+            "ratings", self.reg, self.reg_exponent, mean=mean, l1_reg=self.l1_reg,
             nonnegative=self.nonnegative,
-        )
+        )  # fmt: skip
 
     def _make_solver(
         self, ratings: Ratings, features: tuple[Features, Features], seed: int
@@ -337,6 +333,8 @@ class ExplicitMF(FitMixin, FactorModel):
         init_std = self.init_std * math.sqrt(rating_scale(ratings))
         # What is left after a mean could not be met from above alone.
         centred = self.fit_bias or not self.nonnegative
+        if not centred:
+            check_some_above_zero(ratings)
         objective = self._objective_about(ratings.mean if centred else 0.0)
         generator = np.random.default_rng(seed)
         n_threads = check_threads(self.n_threads)
