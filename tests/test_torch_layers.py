@@ -79,6 +79,33 @@ def test_statistics_are_sums_over_inputs(tmp_path: Path) -> None:
     assert not model.body[0]._forward_pre_hooks
 
 
+def test_every_other_tensor_is_loaded_as_it_is(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    buffers = {
+        "steps": torch.tensor(7),
+        "mask": torch.tensor([True, False]),
+        "brief": torch.tensor([1.5, -2.0], dtype=torch.bfloat16),
+        "none": torch.zeros(0),
+    }
+    network, other = Network(), Network()
+    for name, value in buffers.items():
+        network.register_buffer(name, value)
+        other.register_buffer(name, torch.zeros_like(value))
+    source, target = tmp_path / "net.safetensors", tmp_path / "small.safetensors"
+    save_file(network.state_dict(), source)
+    compress_model(source, target, budget=0.4)
+    load_compressed(other, target)
+    for name, value in buffers.items():
+        assert torch.equal(getattr(other, name), value), name
+    without = Network()
+    before = without.norm.weight.clone()
+    with pytest.raises(ValueError, match=r"has a tensor '[a-z]+', which the model has not"):
+        load_compressed(without, target)
+    assert isinstance(without.words, torch.nn.Embedding)
+    assert torch.equal(without.norm.weight, before)
+
+
 def test_models_that_do_not_fit(tmp_path: Path) -> None:
     source = stored(Network(), tmp_path / "net.safetensors")
     target = tmp_path / "small.safetensors"

@@ -10,9 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matfac._engine import Floats
-from matfac._tensor_file import FLOATS, TensorFile
+from matfac._tensor_file import TensorFile
 
 __all__ = ["input_statistics", "load_compressed"]
+
+# PyTorch's names of the dtypes of files.
+DTYPES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "C64": "complex64",
+    "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "BOOL": "bool",
+    "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8",
+    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz",
+}  # fmt: skip
 
 
 def _torch() -> Any:
@@ -46,7 +55,8 @@ def load_compressed(model: Any, path: str | os.PathLike[str]) -> Any:
     Raises
     ------
     ValueError
-        The file has tensors that the model has not, or of another shape.
+        The file has tensors that the model has not, of another shape, or of a dtype that PyTorch
+        has not.
     """
     torch = _torch()
     file = TensorFile(path)
@@ -65,13 +75,19 @@ def load_compressed(model: Any, path: str | os.PathLike[str]) -> Any:
     factors = {f"{where}.weight.{part}" for where in pairs for part in "AB"}
     plain = {name: tensor for name, tensor in file.tensors.items() if name not in factors}
     for name, tensor in plain.items():
-        if name in state and tuple(state[name].shape) != tensor.shape:
-            shape = tuple(state[name].shape)
+        if name not in state:
+            raise ValueError(f"{path} has a tensor {name!r}, which the model has not")
+        shape = tuple(state[name].shape)
+        if shape != tensor.shape:
             raise ValueError(f"{name} has shape {tensor.shape} in {path}, {shape} in the model")
+        if not hasattr(torch, DTYPES.get(tensor.code, tensor.code)):
+            raise ValueError(f"{name} in {path} is of {tensor.code}, which this PyTorch has not")
     with torch.no_grad():
         for name, tensor in plain.items():
-            if name in state and tensor.code in FLOATS:
-                state[name].copy_(torch.from_numpy(np.array(file.floats(name))))
+            if tensor.size:  # PyTorch makes nothing of no bytes
+                data = bytearray().join(file.chunks(name))
+                kind = getattr(torch, DTYPES[tensor.code])
+                state[name].copy_(torch.frombuffer(data, dtype=kind).reshape(tensor.shape))
         for where, layers in pairs.items():
             bias = getattr(modules[where], "bias", None)
             if bias is not None:  # loaded just now, or the model's own
