@@ -78,8 +78,7 @@ def test_joblib_changes_no_result(backend: str) -> None:
         np.testing.assert_array_equal(factors, fitted_factors(seed))
 
 
-@pytest.mark.parametrize("number", ["1", "3"])
-def test_omp_num_threads_is_heeded_and_changes_no_result(number: str, tmp_path: Path) -> None:
+def test_omp_num_threads_is_heeded_and_changes_no_result(tmp_path: Path) -> None:
     code = (
         "import sys, numpy, matfac, test_threads\n"
         "numpy.save(sys.argv[1], test_threads.fitted_factors(0))\n"
@@ -87,11 +86,11 @@ def test_omp_num_threads_is_heeded_and_changes_no_result(number: str, tmp_path: 
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "factors.npy")],
-        env={**os.environ, "OMP_NUM_THREADS": number}, cwd=Path(__file__).parent,
+        env={**os.environ, "OMP_NUM_THREADS": "3"}, cwd=Path(__file__).parent,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [number]
+    assert done.stdout.split() == ["3"]
     np.testing.assert_array_equal(np.load(tmp_path / "factors.npy"), fitted_factors(0))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from matfac._reference_descent import _descend
 from matfac._reference_rows import Array
 
 Float = NDArray[np.float64]
@@ -37,7 +38,7 @@ def weighted_half_sweep(
     *,
     start: Array | None = None,
     nonnegative: bool = False,
-    passes: int = 1000,
+    passes: int | None = None,
 ) -> Float:
     """Every row's minimiser of ``sum_j w_j (x_j - u . fixed_j)^2 + ridge |u|^2``, in float64.
 
@@ -49,7 +50,9 @@ def weighted_half_sweep(
     start : (m, r) array, optional
         Where ``nonnegative`` starts.
     nonnegative : bool
-        u >= 0: ``passes`` of coordinate descent rather than normal equations.
+        u >= 0: coordinate descent rather than normal equations.
+    passes : int, optional
+        Of coordinate descent; None goes on until u stands still.
 
     Returns
     -------
@@ -71,21 +74,10 @@ def weighted_half_sweep(
         systems[:, range(r), range(r)] += ridges[rows, None]
         linear = (w * np.where(w > 0, X[rows], 0.0)) @ fixed
         if nonnegative:
-            _descend(systems, linear, solution[rows], passes)
+            _descend(systems, linear, solution[rows], np.zeros(len(w)), passes, True)
         else:
             solution[rows] = np.linalg.solve(systems, linear[:, :, None])[:, :, 0]
     return solution
-
-
-def _descend(systems: Float, linear: Float, x: Float, passes: int) -> None:
-    slope = (systems @ x[:, :, None])[:, :, 0] - linear
-    for _ in range(passes):
-        for j in range(x.shape[1]):
-            own = systems[:, j, j]
-            newton = np.divide(slope[:, j], own, out=np.zeros_like(own), where=own > 0)
-            step = np.maximum(x[:, j] - newton, 0) - x[:, j]
-            x[:, j] += step
-            slope += step[:, None] * systems[:, j]
 
 
 def soft_impute(
