@@ -24,28 +24,35 @@ def prior_for(
     features: Any,
     n_rows: int | None,
     chosen: NDArray[np.integer[Any]] | None = None,
+    ids: NDArray[Any] | None = None,
 ) -> Prior | None:
     """Return the prior of rows of the side, "user" or "item", or None without features.
 
-    Of the `n_rows` (None: any number) the chosen ones alone; None: of all.
+    Of the `n_rows` (None: any number), which have the `ids`, the chosen ones alone; None: of all.
     """
     if features is None:
         return None
-    checked, weights = features_for(model, side, features, n_rows)
+    checked, weights = features_for(model, side, features, n_rows, ids)
     if chosen is not None:
         checked = checked[chosen]
     return prior_of(checked, weights, check_threads(model.n_threads))
 
 
 def features_for(
-    model: FactorModel, side: str, features: Any, n_rows: int | None
+    model: FactorModel,
+    side: str,
+    features: Any,
+    n_rows: int | None,
+    ids: NDArray[Any] | None = None,
 ) -> tuple[sp.csr_array, FeatureWeights]:
     """Return checked features of rows of the side, and what the model makes of each feature."""
     argument = f"{side}_features"
     factors = getattr(model, f"{side}_feature_factors_")
     if factors is None:
         raise ValueError(f"{argument}: the model was fitted without; give {argument} to fit too")
-    checked = check_features(argument, features, factors.dtype, n_rows=n_rows, of=f"X has {side}s:")
+    checked = check_features(
+        argument, features, factors.dtype, n_rows=n_rows, of=f"X has {side}s:", ids=ids
+    )
     assert checked is not None
     if checked.shape[1] != len(factors):
         raise ValueError(

@@ -15,7 +15,7 @@ from matfac._checkpoint import Checkpoint
 from matfac._derived import freeze
 from matfac._engine import Floats
 from matfac._exceptions import ConvergenceError
-from matfac._feature_input import Features, check_feature_size, check_features
+from matfac._feature_input import Features, check_feature_size, check_features, ids_of
 from matfac._interruptible import over_entries
 from matfac._memory import MemoryEstimate
 from matfac._persistence import plain_params
@@ -180,16 +180,18 @@ class FitMixin:
         check_real("reg", self.reg)
 
     def _check_features(
-        self, ratings: Ratings, user_features: Any, item_features: Any
+        self, X: Any, ratings: Ratings, user_features: Any, item_features: Any
     ) -> tuple[Features, Features]:
         dtype = check_dtype(self.dtype)
         m, n = ratings.shape
         users = check_features(
-            "user_features", user_features, dtype, n_rows=m, of="X has users (rows):"
-        )
+            "user_features", user_features, dtype, n_rows=m, of="X has users (rows):",
+            ids=ids_of(X, "user"),
+        )  # fmt: skip
         items = check_features(
-            "item_features", item_features, dtype, n_rows=n, of="X has items (columns):"
-        )
+            "item_features", item_features, dtype, n_rows=n, of="X has items (columns):",
+            ids=ids_of(X, "item"),
+        )  # fmt: skip
         if users is None and items is None:
             return None, None
         self._check_takes_features()

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from matfac import _als
 from matfac._derived import freeze
 from matfac._engine import Floats
+from matfac._feature_input import ids_of
 from matfac._feature_rows import prior_for
 from matfac._features import Prior
 from matfac._ids import IdIndex
@@ -64,8 +65,8 @@ class Growing:
         weights : matrix of X's shape, optional
             As in `fit` (`ExplicitMF`).
         user_features, item_features : {sparse matrix, sparse array, array-like}, optional
-            A row for each row and column of X, as in `fit`; the touched ones' are read. A new one
-            without entries gets the factors that its features suggest.
+            A row for each row and column of X, by id or in order as in `fit`; the touched ones' are
+            read. A new one without entries gets the factors that its features suggest.
         n_sweeps : int
             Where items are touched: how often these and the touched users are solved in turn, after
             a first solution of the users. Users alone need no more than that one.
@@ -191,9 +192,9 @@ def _prior(
             f"{len(touched)} {side}s; give a row for each {side} of X, of zeros where nothing is "
             "known"
         )
-    if index is None:
-        return prior_for(model, side, features, n, touched)
-    ids = X.user_ids if side == "user" else X.item_ids
+    ids = ids_of(X, side)
+    if index is None or ids is None:
+        return prior_for(model, side, features, n, touched, None if index is None else index.ids)
     at = np.full(n, -1)
     at[index.lookup(ids, f"{side}s")] = np.arange(len(ids))
     missing = touched[at[touched] < 0]
@@ -202,7 +203,7 @@ def _prior(
             f"{side}s names {index.ids[missing[0]].item()!r}, which is not among the {side}s of X, "
             f"so that {side}_features has no row for it"
         )
-    return prior_for(model, side, features, len(ids), at[touched])
+    return prior_for(model, side, features, len(ids), at[touched], ids)
 
 
 def _longer(array: Floats, n: int) -> Floats:

@@ -15,6 +15,7 @@ from matfac import _als, _persistence
 from matfac._derived import freeze
 from matfac._engine import Floats, parts_of
 from matfac._explain import Explaining
+from matfac._feature_input import ids_of
 from matfac._feature_rows import prior_for, rows_of
 from matfac._features import Prior
 from matfac._growth import Growing
@@ -170,7 +171,8 @@ class FactorModel(
             Weight of each entry, where the model was fitted with weights.
         user_features : {sparse matrix, sparse array, array-like}, optional
             Of shape (n_users, n_features), where the model was fitted with user features; None
-            stands for features of 0. With X None these alone say what the users are like.
+            stands for features of 0. With X None these alone say what the users are like. A pandas
+            frame as in `fit`.
 
         Returns
         -------
@@ -183,7 +185,7 @@ class FactorModel(
         if X is None:
             return _joined(*rows_of(self, "user", user_features))
         ratings = self._weighted(weights, self._ratings(X, reset=False))
-        prior = prior_for(self, "user", user_features, ratings.shape[0])
+        prior = prior_for(self, "user", user_features, ratings.shape[0], ids=ids_of(X, "user"))
         return _joined(*self._fold_in(ratings, "users", prior))
 
     def fold_in_items(self, X: Any, *, weights: Any = None, item_features: Any = None) -> Floats:
@@ -198,7 +200,8 @@ class FactorModel(
             As in `transform`.
         item_features : {sparse matrix, sparse array, array-like}, optional
             Of shape (n_new, n_features), where the model was fitted with item features; None stands
-            for features of 0. With X None these alone say what the items are like.
+            for features of 0. With X None these alone say what the items are like. A pandas frame
+            as in `fit`.
 
         Returns
         -------
@@ -219,7 +222,7 @@ class FactorModel(
         if X is None:
             return _joined(*rows_of(self, "item", item_features))
         columns = self._new_columns(X, weights)
-        prior = prior_for(self, "item", item_features, columns.shape[0])
+        prior = prior_for(self, "item", item_features, columns.shape[0], ids=ids_of(X, "item"))
         return _joined(*self._fold_in(columns, "items", prior))
 
     def _new_columns(self, X: Any, weights: Any = None) -> Ratings:

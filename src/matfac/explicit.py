@@ -236,9 +236,9 @@ class ExplicitMF(FitMixin, FactorModel):
             Weight of each entry of X; a weight must be stored for each.
         user_features, item_features : {sparse matrix, sparse array, array-like}, optional
             Numbers known of each user, (n_users, n_features), and item, (n_items, n_features); a
-            user or item without entries gets the factors that its features suggest.
-            Columns of order 1 suit `feature_reg`: scale years and prices.
-            ALS only.
+            user or item without entries gets the factors that its features suggest. A pandas frame
+            indexed by an Interactions' ids is taken by id, any other in order. Columns of order 1
+            suit `feature_reg`: scale years and prices. ALS only.
         validation : matrix of X's shape, or Interactions, optional
             Held-out ratings, for `history_` and early stopping.
         checkpoint : path-like or Checkpoint, optional
@@ -255,7 +255,7 @@ class ExplicitMF(FitMixin, FactorModel):
         with self._whole_or_unchanged():
             self._check_parameters()
             ratings = check_weights(weights, self._ratings(X, reset=True))
-            features = self._check_features(ratings, user_features, item_features)
+            features = self._check_features(X, ratings, user_features, item_features)
             self._run_fit(ratings, X, validation, features, checkpoint=checkpoint, resume=resume)
         return self
 
