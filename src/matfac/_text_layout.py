@@ -17,10 +17,16 @@ import numpy as np
 
 from matfac._bounds import BoundedGzip
 
-USUAL_NAMES = re.compile(
-    r"(user|item|movie|product|track|artist|book|song|customer|visitor|session)[ _-]?(id)?",
-    re.IGNORECASE,
-)
+DEFAULTS: dict[str, int | str | None] = {"user": 0, "item": 1, "value": 2, "timestamp": None}
+USUAL_NAMES = {
+    name: re.compile(pattern, re.IGNORECASE)
+    for name, pattern in {
+        "user": r"(user|customer|visitor|session)[ _-]?(id)?",
+        "item": r"(item|movie|product|track|artist|book|song)[ _-]?(id)?",
+        "value": r"(rating|score|star|value|count|play|weight)s?",
+        "timestamp": r"time([ _-]?stamp)?|date([ _-]?time)?",
+    }.items()
+}
 
 
 @dataclass(frozen=True)
@@ -136,15 +142,51 @@ def find_layout(
         header = _has_header([row for _, row in rows], wanted)
     if header and len(rows) == 1:
         raise ValueError(f"{path} has a header and no rows (header=False if line 1 is data)")
+    if header:
+        wanted = wanted | _by_name(path, wanted, names)
     fields: dict[str, int] = {}
     for argument, column in wanted.items():
         if column is not None:
             fields[argument] = _position(path, argument, column, names, bool(header), sep)
     for (a, at), (b, also) in itertools.combinations(fields.items(), 2):
         if at == also:
-            raise ValueError(f"{a} and {b} name the same column, {wanted[a]!r}")
+            raise ValueError(f"{a} and {b} name the same column, {wanted[b]!r}")
     labels = {a: repr(names[at]) if header else str(at) for a, at in fields.items()}
     return Layout(path, sep, encoding, line_number if header else 0, len(first), fields, labels)
+
+
+def _by_name(
+    path: str, wanted: dict[str, int | str | None], names: list[str]
+) -> dict[str, int | str | None]:
+    """Return where a header has the columns left at their defaults, by the usual names."""
+    left = {name for name, column in wanted.items() if column == DEFAULTS[name]} - {"timestamp"}
+    if not {"user", "item"} <= left or not (wanted["value"] is None or "value" in left):
+        return {}
+    found = ", ".join(map(repr, names))
+    if not names[0]:
+        raise ValueError(
+            f"{path}: the first column has no name (a pandas index?) in the header {found}: name "
+            "the columns with user=, item= and value="
+        )
+    at: dict[str, int] = {}
+    for argument in sorted(left):
+        usual = USUAL_NAMES[argument].fullmatch
+        places = [place for place, name in enumerate(names) if usual(name)]
+        if DEFAULTS[argument] not in places and len(places) == 1:
+            at[argument] = places[0]
+    for argument in sorted(left - set(at)):
+        place = DEFAULTS[argument]
+        assert isinstance(place, int)
+        if place >= len(names):
+            continue
+        others = [other for other, usual in USUAL_NAMES.items() if usual.fullmatch(names[place])]
+        if others and argument not in others:
+            instead = ", or value=None where there are no values" if argument == "value" else ""
+            raise ValueError(
+                f"{path}: field {place}, the {argument} where none is named, is {names[place]!r} "
+                f"in the header {found}: name the column with {argument}={instead}"
+            )
+    return dict(at)
 
 
 def _position(
@@ -184,7 +226,8 @@ def _has_header(rows: list[list[str]], wanted: dict[str, int | str | None]) -> b
     numbers = fields(rows[0], "value") or fields(rows[0], "timestamp")
     if numbers:
         return not _is_number(numbers[0]) and not all(map(_is_number, ids))
-    if all(USUAL_NAMES.fullmatch(name) for name in ids):
+    usual = USUAL_NAMES["user"].fullmatch, USUAL_NAMES["item"].fullmatch
+    if all(any(match(name) for match in usual) for name in ids):
         return True
     below = fields(rows[1], "user", "item") if len(rows) > 1 else []
     return any(map(_is_number, below)) and not any(map(_is_number, ids))

@@ -16,6 +16,7 @@ from matfac._cli_export import add_files
 from matfac._cli_paths import check_target
 from matfac._cli_words import in_options
 from matfac._model import FactorModel
+from matfac._text_layout import DEFAULTS, find_layout
 from matfac._titles import add_titles, given_titles
 
 
@@ -126,8 +127,11 @@ def make_parser() -> argparse.ArgumentParser:
 def _add_file(parser: argparse.ArgumentParser, what: str = "") -> None:
     kinds = ".csv, .tsv, .dat (user::item::value) or .parquet"
     parser.add_argument("file", type=Path, help=f"{what}: {kinds}" if what else kinds)
-    for name, default in (("user", "the first"), ("item", "the second"), ("value", "the third")):
-        parser.add_argument(f"--{name}-column", help=f"name or number from 0 (default: {default})")
+    for name, default in (("user", "first"), ("item", "second"), ("value", "third")):
+        parser.add_argument(
+            f"--{name}-column",
+            help=f"name or number from 0 (default: by a usual name, else the {default})",
+        )
     parser.add_argument("--timestamp-column", help="name or number; orders repeated pairs")
     parser.add_argument("--no-value", action="store_true", help="each line is one event")
     parser.add_argument("--sep", help="separator of the columns (default: detected)")
@@ -142,8 +146,9 @@ def _column(text: str | None) -> str | int | None:
     return int(text) if text is not None and text.isdigit() else text
 
 
-def _read(args: argparse.Namespace) -> Interactions:
-    options: dict[str, Any] = {"duplicates": args.duplicates}
+def _columns(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what `Interactions.read` is told of the columns."""
+    options: dict[str, Any] = {}
     for name in ("user", "item", "value", "timestamp"):
         column = _column(getattr(args, f"{name}_column"))
         if column is not None:
@@ -154,7 +159,22 @@ def _read(args: argparse.Namespace) -> Interactions:
         options["value"] = None
     if args.sep is not None:
         options["sep"] = args.sep.encode().decode("unicode_escape")
-    return Interactions.read(args.file, **options)
+    return options
+
+
+def _read(args: argparse.Namespace) -> Interactions:
+    return Interactions.read(args.file, duplicates=args.duplicates, **_columns(args))
+
+
+def _fields(args: argparse.Namespace) -> str:
+    """Tell which fields of a text file were read."""
+    if args.file.suffix.lower() in (".parquet", ".pq"):
+        return ""
+    columns = _columns(args)
+    labels = find_layout(
+        str(args.file), columns.pop("sep", None), None, {**DEFAULTS, **columns}, "utf-8"
+    ).labels
+    return f" ({', '.join(f'{name} {label}' for name, label in labels.items())})"
 
 
 def run_fit(args: argparse.Namespace) -> None:
@@ -184,7 +204,8 @@ def run_fit(args: argparse.Namespace) -> None:
     )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     data = _read(args)
-    print(f"{args.file}: {data.shape[0]} users, {data.shape[1]} items, {data.nnz} entries")
+    sizes = f"{data.shape[0]} users, {data.shape[1]} items, {data.nnz} entries"
+    print(f"{args.file}: {sizes}{_fields(args)}")
     keeping: dict[str, Any] = {"checkpoint": args.checkpoint, "resume": args.checkpoint is not None}
     stopped = ""
     try:

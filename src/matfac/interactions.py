@@ -191,10 +191,8 @@ class Interactions:
         --------
         >>> from matfac import Interactions
         >>> import polars as pl  # doctest: +SKIP
-        >>> frame = pl.DataFrame(  # doctest: +SKIP
-        ...     {"user": [1, 2], "book": ["x", "y"], "stars": [5, 3]}
-        ... )
-        >>> Interactions.from_frame(frame, item="book", value="stars")  # doctest: +SKIP
+        >>> frame = pl.DataFrame({"user": [1, 2], "book": ["x", "y"]})  # doctest: +SKIP
+        >>> Interactions.from_frame(frame, item="book", value=None)  # doctest: +SKIP
         Interactions(2 users x 2 items, 2 entries, float32)
         """
         check_rule(duplicates)
@@ -232,8 +230,10 @@ class Interactions:
             both numbers; without either, where its ids are names such as "user_id" or are no
             numbers while one in the next line is.
         user, item : int or str, default=0, 1
-            The fields of the ids: numbers from 0, or names in the header. Ids are integers where
-            all in the column are written plainly (no leading 0 or +), else strings.
+            The fields of the ids: numbers from 0, or names in the header. Left at 0, 1 and 2, the
+            fields are those that a header calls by the usual names, as in "rating,user_id,movieId",
+            else the first three. Ids are integers where all in the column are written plainly (no
+            leading 0 or +), else strings.
         value : int, str or None, default=2
             The field of the values. None: each line is one event.
         timestamp : int or str, default=None
