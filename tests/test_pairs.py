@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.model_selection import GridSearchCV, KFold
 
 from matfac import ExplicitMF, ImplicitMF, LowRankMF, RankingMF, RatingRegressor
 
@@ -57,3 +58,33 @@ def test_errors_name_what_was_given(arguments: dict[str, Any], message: str) -> 
     if "X" in arguments:
         with pytest.raises(TypeError, match=message):
             small().fit(PAIRS, RATINGS).predict(arguments["X"])
+
+
+@pytest.mark.parametrize("module", ["pandas", "polars"])
+def test_a_frame_with_its_columns_swapped_is_refused(module: str) -> None:
+    library = pytest.importorskip(module)
+    frame = library.DataFrame({"user": [1, 1, 2], "item": [1, 2, 1]})
+    regressor = small().fit(frame, RATINGS)
+    assert regressor.feature_names_in_.tolist() == ["user", "item"]
+    with pytest.raises(ValueError, match="feature names should match"):
+        regressor.predict(frame[["item", "user"]])
+    regressor.fit(PAIRS, RATINGS)
+    assert not hasattr(regressor, "feature_names_in_")
+
+
+def test_parameters_of_a_model_that_is_none() -> None:
+    search = GridSearchCV(RatingRegressor(), {"model__reg": [0.1, 0.2]}, cv=KFold(2))
+    search.fit([*PAIRS, ["b", "y"]], [*RATINGS, 1.0])
+    assert search.best_estimator_.model.reg == search.best_params_["model__reg"]
+    assert RatingRegressor(ExplicitMF(n_factors=7)).set_params(model__reg=3).model.n_factors == 7
+    assert RatingRegressor().set_params(model=None, model__reg=3).model.reg == 3
+    assert RatingRegressor().set_params(clip=True).model is None
+
+
+def test_ids_in_lists_keep_their_kinds() -> None:
+    mixed = [[3, "x"], [3, "y"], [9, "x"]]
+    columns = np.array([3, 3, 9]), np.array(["x", "y", "x"])
+    for pairs in (mixed, tuple(map(tuple, mixed)), list(zip(*columns, strict=True))):
+        model = small().fit(pairs, RATINGS).model_
+        assert model.user_ids_.tolist() == [3, 9]
+        assert model.item_ids_.tolist() == ["x", "y"]

@@ -8,10 +8,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin, clone
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 from matfac._assemble import check_numbers
-from matfac._ids import IdIndex
 from matfac.explicit import ExplicitMF
 from matfac.interactions import Interactions
 
@@ -41,6 +40,8 @@ class RatingRegressor(RegressorMixin, BaseEstimator):
         Fitted on the pairs' own ids.
     n_features_in_ : int
         2.
+    feature_names_in_ : ndarray of shape (2,)
+        The columns of the frame it was fitted on, where it was one; `predict` wants the same.
 
     Examples
     --------
@@ -62,6 +63,14 @@ class RatingRegressor(RegressorMixin, BaseEstimator):
         tags.input_tags.string = True
         tags.input_tags.categorical = True
         return tags
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters; ``model__reg`` and its like make a model of None an `ExplicitMF`."""
+        nested = any(name.startswith("model__") for name in params)
+        if nested and params.get("model", self.model) is None:
+            params = {**params, "model": ExplicitMF()}
+        super().set_params(**params)
+        return self
 
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit to ratings of pairs.
@@ -103,6 +112,7 @@ class RatingRegressor(RegressorMixin, BaseEstimator):
             weights = Interactions.from_arrays(users, items, given, duplicates="last").matrix
         model = ExplicitMF() if self.model is None else clone(self.model)
         self.model_ = model.fit(interactions, weights=weights)
+        _check_feature_names(self, X, reset=True)
         self.n_features_in_ = 2
         return self
 
@@ -122,18 +132,17 @@ class RatingRegressor(RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         model = self.model_
         limits = model._limits(self.clip)
-        assert model.user_ids_ is not None
-        assert model.item_ids_ is not None
+        _check_feature_names(self, X, reset=False)
         users, items = columns_of(X)
-        u = IdIndex(model.user_ids_).lookup(users, argument="users", missing="ignore")
-        i = IdIndex(model.item_ids_).lookup(items, argument="items", missing="ignore")
+        u = model._lookup(users, "users", missing="ignore")
+        i = model._lookup(items, "items", missing="ignore")
         known = (u >= 0) & (i >= 0)
         out = np.full(len(u), model.mean_)
         if model.user_bias_ is not None and model.item_bias_ is not None:
             out += np.where(u >= 0, model.user_bias_[u], 0) + np.where(
                 i >= 0, model.item_bias_[i], 0
             )
-        out[known] = model.predict(model.user_ids_[u[known]], model.item_ids_[i[known]])
+        out[known] = model._pair_scores(u[known], i[known])
         return out if limits is None else np.clip(out, *limits)
 
 
@@ -156,7 +165,8 @@ def columns_of(X: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         # The columns of an Arrow table are its arrays.
         first, second = (np.asarray(X[name]) for name in getattr(X, "column_names", X.columns))
         return first, second
-    array = np.asarray(X)
+    # As objects the ids of a list keep their kinds: one of each would all become strings.
+    array = np.asarray(X, dtype=object if isinstance(X, list | tuple) else None)
     if array.ndim != 2 or array.shape[1] != 2:
         raise ValueError(
             f"X must have exactly two columns (user, item), got shape {array.shape}"
