@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import _get_feature_names
 
 from matfac import _als
 from matfac._derived import freeze
@@ -97,8 +98,10 @@ class Growing:
             model.fit(X, **given)
             return self
         check_integer("n_sweeps", n_sweeps, minimum=1)
-        grown = grow(model, X, users, items, n_sweeps=n_sweeps, **given)
-        self.__dict__.update(grown)  # at once: Ctrl-C falls before or after
+        grown = vars(self) | grow(model, X, users, items, n_sweeps=n_sweeps, **given)
+        if grown.get("feature_names_in_") is None:
+            grown.pop("feature_names_in_", None)
+        self.__dict__ = grown  # at once: Ctrl-C falls before or after
         return self
 
 
@@ -115,6 +118,7 @@ def grow(
 ) -> dict[str, Any]:
     """Return the attributes that a partial fit changes; see `Growing.partial_fit`."""
     names = _grown_names(model, X)
+    feature_names = _grown_feature_names(model, X)
     by_user = _aligned(model, X, weights, names)
     by_item = by_user.transposed(check_threads(model.n_threads))
     n_known = len(model.user_factors_), len(model.item_factors_)
@@ -168,6 +172,7 @@ def grow(
         "user_bias_": biases[0],
         "item_bias_": biases[1],
         "n_features_in_": by_user.shape[1],
+        "feature_names_in_": feature_names,
         "_user_index": names[0],
         "_item_index": names[1],
         "_seen": seen,
@@ -230,6 +235,23 @@ def _grown_names(model: FactorModel, X: Any) -> Names:
             "pass a matrix, or fit on an Interactions"
         )
     return _appended(users, X.user_ids, "users"), _appended(items, X.item_ids, "items")
+
+
+def _grown_feature_names(model: FactorModel, X: Any) -> NDArray[Any] | None:
+    """Return the names of the columns, where the model's and X's are known."""
+    known: NDArray[Any] | None = getattr(model, "feature_names_in_", None)
+    given: NDArray[Any] | None = _get_feature_names(X)
+    if known is None:
+        return None
+    if given is None:  # a bare matrix may have more columns than there are names
+        return known if np.shape(X)[1:] == known.shape else None
+    if len(given) >= len(known) and (wrong := np.flatnonzero(given[: len(known)] != known)).size:
+        raise ValueError(
+            f"X has the column {given[wrong[0]]!r} at {wrong[0]}, where the model has "
+            f"{known[wrong[0]]!r}: give its columns in the order of feature_names_in_, new ones "
+            "behind"
+        )
+    return given
 
 
 def _appended(index: IdIndex, ids: NDArray[Any], argument: str) -> IdIndex:

@@ -82,6 +82,7 @@ class FactorModel(
     n_iter_: int
     objective_: float
     n_features_in_: int
+    feature_names_in_: NDArray[Any]  # after a fit on a frame alone
     _user_index: IdIndex | None
     _item_index: IdIndex | None
 

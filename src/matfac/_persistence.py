@@ -38,6 +38,7 @@ def save(model: FactorModel, path: str | os.PathLike[str], *, with_seen: bool) -
             arrays.update(model_io.pack_strings(name, ids))
         else:
             arrays[name] = ids
+    names = getattr(model, "feature_names_in_", None)  # of a frame
     meta = {
         "class": type(model).__name__,
         "params": plain_params(model),
@@ -46,6 +47,7 @@ def save(model: FactorModel, path: str | os.PathLike[str], *, with_seen: bool) -
         "objective": model.objective_,
         "history": model.history_,
         "rating_range": getattr(model, "rating_range_", None),  # ExplicitMF has one
+        "feature_names": None if names is None else names.tolist(),
     }
     model_io.write(check_path("path", path), arrays, meta)
 
@@ -110,6 +112,11 @@ def load(path: str | os.PathLike[str]) -> FactorModel:
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged: its description is not a model's ({error})") from None
     _set_arrays(model, arrays, path)
+    names = meta.get("feature_names")  # earlier files of version 1 lack it
+    if names is not None:
+        if not isinstance(names, list) or len(names) != model.n_features_in_:
+            raise ValueError(f"{path} is damaged: its feature_names do not fit item_factors")
+        model.feature_names_in_ = np.array(names, dtype=object)
     return model
 
 
