@@ -52,7 +52,7 @@ def test_aligned_names_what_it_was_given() -> None:
     with pytest.raises(
         TypeError,
         match=r"^user_ids holds integers such as 1, but the ids of the interactions are strings "
-        r"such as 'a': convert the integers to strings",
+        r"such as 'a': convert the strings to integers, or refit a model on strings",
     ):
         named.aligned([1, 2], [1])
     with pytest.raises(TypeError, match=r"^item_ids holds integers such as 1"):

@@ -195,7 +195,8 @@ class IdIndex:
         if self.is_integer and not others.is_integer:
             raise TypeError(
                 f"{argument} holds integers{self._example()}, but the ids of the interactions are "
-                f"strings{others._example()}: convert the integers to strings"
+                f"strings{others._example()}: convert the strings to integers, or "
+                "refit a model on strings"
             )
         return self.lookup(others.ids, argument, "ignore")
 

@@ -2,7 +2,8 @@
 
 A list's metrics take arrays of shape (n_users, k) of item indices, best first, padded with -1, as
 ``recommend`` returns them for a model without ids, and the relevant items as the rows of a sparse
-matrix. `evaluate` makes the lists itself, from a fitted model or from factors.
+matrix; or of item ids, with an Interactions in the matrix's place. `evaluate` makes the lists
+itself, from a fitted model or from factors.
 
 Conventions, everywhere: equal scores are ranked by the lower item index. A row of the relevant
 items counts every stored entry that is not 0, whatever its value. A list that ends early, k above
@@ -18,7 +19,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from matfac._evaluate import covered, evaluate, list_metrics, mean_surprise, surprise
+from matfac._ids import IdIndex
 from matfac._validation import check_integer, check_pattern, check_threads
+from matfac.interactions import Interactions
 
 __all__ = [
     "average_precision", "coverage", "evaluate", "hit_rate", "mae", "ndcg", "novelty", "precision",
@@ -73,9 +76,11 @@ def hit_rate(lists: ArrayLike, relevant: Any) -> NDArray[np.float64]:
     Parameters
     ----------
     lists : array-like of int, shape (n_users, k)
-        Item indices, best first; -1 is padding.
-    relevant : sparse matrix of shape (n_users, n_items)
-        Entries that are not 0 are the relevant items.
+        Item indices, best first; -1 is padding. Ids where `relevant` is an Interactions, with -1 or
+        "" for padding.
+    relevant : sparse matrix of shape (n_users, n_items), or Interactions
+        Entries that are not 0 are the relevant items; a row for each list, in their order. An id
+        that an Interactions does not know is no hit.
 
     Returns
     -------
@@ -177,15 +182,18 @@ def reciprocal_rank(lists: ArrayLike, relevant: Any) -> NDArray[np.float64]:
     return _of_lists("mrr", lists, relevant)
 
 
-def coverage(lists: ArrayLike, n_items: int) -> float:
+def coverage(lists: ArrayLike, n_items: int | Interactions) -> float:
     """Return the share of all items that some list holds.
+
+    Lists of ids go with the Interactions that knows all items, in place of their number.
 
     Examples
     --------
     >>> coverage([[2, 0], [0, -1]], 4)
     0.5
     """
-    checked = _check_lists(lists)
+    checked = _check_lists(lists, n_items)
+    n_items = n_items.shape[1] if isinstance(n_items, Interactions) else n_items
     n_items = check_integer("n_items", n_items, minimum=1)
     _check_inside(checked, n_items)
     return covered(checked, n_items)
@@ -197,8 +205,8 @@ def novelty(lists: ArrayLike, train: Any) -> NDArray[np.float64]:
     Parameters
     ----------
     lists : array-like of int, shape (n_lists, k)
-        Item indices; -1 is padding.
-    train : sparse matrix of shape (n_users, n_items)
+        Item indices; -1 is padding. Ids where `train` is an Interactions, which has to know them.
+    train : sparse matrix of shape (n_users, n_items), or Interactions
         Entries that are not 0 say who has what. An item that nobody has counts as one that one
         user has.
 
@@ -213,15 +221,15 @@ def novelty(lists: ArrayLike, train: Any) -> NDArray[np.float64]:
     >>> novelty([[0], [1]], sp.csr_array([[1, 1], [1, 0], [1, 0], [1, 0]]))
     array([0., 2.])
     """
-    checked = _check_lists(lists)
-    pattern = check_pattern(train, "train")
+    checked = _check_lists(lists, train)
+    pattern = check_pattern(_matrix_of(train), "train")
     _check_inside(checked, train.shape[1])
     return mean_surprise(checked, surprise(pattern, train.shape[1]))
 
 
 def _of_lists(name: str, lists: ArrayLike, relevant: Any) -> NDArray[np.float64]:
-    checked = _check_lists(lists)
-    pattern = check_pattern(relevant, "relevant")
+    checked = _check_lists(lists, relevant, unknown="ignore")
+    pattern = check_pattern(_matrix_of(relevant), "relevant")
     if len(pattern[0]) != len(checked) + 1:
         raise ValueError(
             f"relevant has {len(pattern[0]) - 1} rows, but there are {len(checked)} lists"
@@ -230,8 +238,23 @@ def _of_lists(name: str, lists: ArrayLike, relevant: Any) -> NDArray[np.float64]
     return list_metrics(checked, pattern, checked.shape[1], check_threads(None))[name]
 
 
-def _check_lists(lists: ArrayLike) -> NDArray[np.int32]:
+def _matrix_of(data: Any) -> Any:
+    return data.matrix if isinstance(data, Interactions) else data
+
+
+def _indices_of(ids: NDArray[Any], data: Interactions, unknown: str) -> NDArray[np.int64]:
+    """Return the columns of the items listed; -1 for padding and, to "ignore", for unknown ids."""
+    out = np.full(ids.shape, -1)
+    listed = ids != (-1 if ids.dtype.kind in "iuf" else "")
+    out[listed] = IdIndex(data.item_ids).lookup(ids[listed], "lists", unknown)
+    return out
+
+
+def _check_lists(lists: ArrayLike, data: Any = None, unknown: str = "error") -> NDArray[np.int32]:
+    """Return checked lists of indices; given are ids where the data is an Interactions."""
     array = np.asarray(lists)
+    if isinstance(data, Interactions) and array.ndim == 2:
+        array = _indices_of(array, data, unknown)
     if array.ndim != 2 or array.shape[1] < 1 or array.dtype.kind not in "iu":
         raise ValueError(
             f"lists must be item indices of shape (n_users, k), got {array.dtype} {array.shape}"
