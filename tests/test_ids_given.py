@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import scipy.sparse as sp
 
 from matfac import Interactions
+from matfac._ids import IdIndex
 
 BIG = 2**60
 
@@ -60,3 +62,19 @@ def test_aligned_names_what_it_was_given() -> None:
     with pytest.raises(ValueError, match=r"^user_ids must be distinct, but 'a'"):
         named.aligned(["a", "a"], [1])
     assert named.aligned(["b"], ["2", "7"]).toarray().tolist() == [[1, 0]]
+
+
+def test_a_close_spelling_is_searched_among_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+    search = difflib.get_close_matches
+
+    def counting(word: str, among: list[str], n: int) -> list[str]:
+        compared.append(len(among))
+        return search(word, among, n=n)
+
+    monkeypatch.setattr(difflib, "get_close_matches", counting)
+    known = np.char.add("user-", np.arange(50_000).astype(str))
+    for ids in (known, known[::-1].copy()):
+        with pytest.raises(ValueError, match=r"'user-1234x' \(did you mean 'user-1234\d?'\?\)"):
+            IdIndex(ids).lookup(["user-1234x"])
+    assert max(compared) <= 64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from bisect import bisect
 from collections import defaultdict
 from collections.abc import Callable
 from functools import cached_property
@@ -18,7 +19,7 @@ from matfac._interruptible import over_entries
 from matfac._validation import check_choice
 
 MAX_IDS = 2**31 - 1
-MAX_SUGGEST = 100_000  # known ids searched for a close spelling
+NEAR = 32  # known ids on either side, in sorted order, that are searched for a close spelling
 
 
 class IdIndex:
@@ -209,16 +210,20 @@ class IdIndex:
         at = int(np.argmin(found))
         count = int((found < 0).sum())
         first = values[at]
-        hint = ""
-        if isinstance(first, str) and len(self) <= MAX_SUGGEST:
-            close = difflib.get_close_matches(first, self._rows, n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
+        close = self._close_to(first) if isinstance(first, str) else []
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
         shown = repr(str(first)) if isinstance(first, str) else int(first)
         raise ValueError(
             f"{argument}: unknown id {shown}{hint} at position {at}; {count:,} of {len(values):,} "
             f"ids given are not among the {len(self):,} known ones{self._example()}: give only ids "
             "that occurred in the training data"
         )
+
+    def _close_to(self, text: str) -> list[str]:
+        """Return the known id spelt most like a text, if any is, of those that begin alike."""
+        keys, _ = self._sorted
+        at = bisect(keys, text)
+        return difflib.get_close_matches(text, keys[max(at - NEAR, 0) : at + NEAR].tolist(), n=1)
 
     def take(self, indices: Any, pad: bool = True) -> NDArray[Any]:
         """Return the ids of rows.
