@@ -73,6 +73,32 @@ def test_allocation_is_near_the_best_of_all(seed: int) -> None:
         assert best - 1e-12 <= chosen[1] <= max(best, below) + 1e-12
 
 
+def test_a_layer_stays_whole_where_ranks_elsewhere_would_take_its_room() -> None:
+    curves = [curve_of(512, 512, np.ones(512)), curve_of(128, 256, 1 / np.arange(1, 129))]
+    assert allocate(curves, int(0.9 * (512 * 512 + 128 * 256))) == [KEEP, 8]
+
+
+def test_allocation_is_mostly_the_best_of_all() -> None:
+    shapes = [(5, 9), (20, 10), (6, 7), (8, 5)]
+    every = list(itertools.product(*(range(curve_of(*s, np.ones(s[0])).last + 1) for s in shapes)))
+    excess = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        steep = rng.choice([0.01, 1, 3], size=len(shapes))
+        spectra = [
+            np.sort(rng.exponential(size=min(shape)) ** power)[::-1]
+            for shape, power in zip(shapes, steep, strict=True)
+        ]
+        curves = [curve_of(*shape, s) for shape, s in zip(shapes, spectra, strict=True)]
+        cost, error = np.transpose([cost_and_error(curves, ranks) for ranks in every])
+        for budget in range(75, 320, 11):
+            spent, chosen = cost_and_error(curves, tuple(allocate(curves, budget)))
+            assert spent <= budget
+            excess.append(chosen - error[cost <= budget].min())
+    assert np.mean(np.array(excess) < 1e-12) > 0.93
+    assert np.mean(excess) < 0.003  # of 4, the error of nothing
+
+
 def test_allocation_needs_room_for_rank_one() -> None:
     with pytest.raises(ValueError, match="takes 16 parameters, the budget is 15"):
         allocate([curve_of(8, 8, np.ones(8))], 15)

@@ -111,9 +111,10 @@ def compress_model(
 ) -> ModelReport:
     r"""Replace the matrices of a safetensors file by factor pairs, within a budget of parameters.
 
-    The ranks minimise :math:`\sum_l \|W_l - A_l B_l\|^2 / \|W_l\|^2` over the layers, each in its
-    own (weighted) norm as in `compress`, subject to the budget: parameters go where they lower the
-    sum most, and a matrix whose spectrum is too flat to be worth factors stays whole.
+    The ranks lower :math:`\sum_l \|W_l - A_l B_l\|^2 / \|W_l\|^2` over the layers, each in its own
+    (weighted) norm as in `compress`, subject to the budget: parameters go where they lower the sum
+    most, and a matrix whose spectrum is too flat to be worth factors stays whole. Which do is
+    found by a search: the sum is near the least, mostly but not always the least.
 
     Two passes read one matrix at a time: spectra, then factors. The source is never changed; the
     target, and its report beside it (``.json`` in place of the suffix), appear when they are whole.
