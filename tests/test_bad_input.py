@@ -15,6 +15,7 @@ from matfac import ExplicitMF, ImplicitMF, Interactions, load
 from matfac._validation import check_threads
 
 X = random_ratings(30, 20, 0.3, seed=1)
+EVENTS = Interactions.from_arrays([1], [1])
 
 
 def with_value(value: float) -> sp.csr_array:
@@ -112,6 +113,15 @@ def test_a_table_of_events_is_no_matrix(frame: str, column: str) -> None:
     message = rf"X has a column '{column}'.*Interactions.from_frame\(X, user='{column}', item"
     with pytest.raises(ValueError, match=message):
         ExplicitMF().fit(table)
+    model = ExplicitMF(n_factors=2, n_iter=1).fit(X)  # of another width
+    for use in (
+        lambda: model.transform(table), lambda: model.recommend(X=table),
+        lambda: model.explain(0, 0, table), lambda: model.fold_in_items(table),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            use()
+    with pytest.raises(ValueError, match=rf"predict\(table\['{column}'\], table\['item'\]\)"):
+        model.predict(table)
     events = Interactions.from_frame(table, user=column, value="rating")
     assert ExplicitMF(n_factors=2).fit(events).n_features_in_ == 3
 
@@ -232,6 +242,16 @@ def test_unfitted() -> None:
         (lambda m: m.predict([0, 1], [0, 1, 2]), "broadcast|mismatch"),
         (lambda m: m.recommend([99]), "users holds 99"),
         (lambda m: m.recommend([[0]]), "one-dimensional"),
+        (
+            lambda m: m.recommend(X),
+            r"got csr_array of shape \(30, 20\): rows of new users go in as X=",
+        ),
+        (lambda m: m.recommend(X.toarray()), "got ndarray of shape .*: rows of new users go in as"),
+        (
+            lambda m: m.recommend(EVENTS),
+            r"got Interactions of shape \(1, 1\): rows of new users go",
+        ),
+        (lambda m: m.recommend_users(X), "items must be one-d.*: columns of new items go in as X="),
         (lambda m: m.recommend([0], k=0), "k must be at least 1"),
         (lambda m: m.recommend([0], X=X), "exclude each other"),
         (lambda m: m.similar_items([20]), "items holds 20"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
@@ -21,6 +22,7 @@ from matfac._validation import (
     check_flag,
     check_length,
     check_threads,
+    users_column,
 )
 from matfac.interactions import Interactions
 
@@ -80,6 +82,11 @@ class Serving(KnownRows):
         """
         check_is_fitted(self)
         if items is None:
+            if (column := users_column(users)) is not None:
+                raise ValueError(
+                    f"users is a table with a column {column!r}: give its columns, as in "
+                    f"predict(table[{column!r}], table['item'])"
+                )
             if _is_list(users):
                 raise ValueError(
                     "items is missing: predict(users, items) scores known users, and a matrix in "
@@ -213,7 +220,7 @@ class Serving(KnownRows):
         return self._lists("items", items, k, X, vectors, rules)
 
     def _lists(
-        self, side: str, which: ArrayLike | None, k: int, X: Any, vectors: Any, rules: _Rules
+        self, side: str, which: Any, k: int, X: Any, vectors: Any, rules: _Rules
     ) -> tuple[NDArray[Any], Floats]:
         """Return lists of the other side's rows for known, new or raw rows of this side."""
         others = self.item_factors_ if side == "users" else self.user_factors_
@@ -228,6 +235,12 @@ class Serving(KnownRows):
             raise ValueError(
                 f"{' and '.join(given)} exclude each other: give known {side}, new ones as X, or "
                 "vectors"
+            )
+        if sp.issparse(which) or isinstance(which, Interactions) or np.ndim(which) > 1:
+            lines = "rows" if side == "users" else "columns"
+            raise ValueError(
+                f"{side} must be one-dimensional, ids or indices, got {type(which).__name__} of "
+                f"shape {np.shape(which)}: {lines} of new {side} go in as X="
             )
         ids: NDArray[Any] | None = None
         seen: Pattern | None = None

@@ -157,6 +157,7 @@ def check_matrix(
     `free`.
     """
     name = type(estimator).__name__
+    _check_no_table(X, argument)
     if not (reset or free):
         _check_width(estimator, X, argument)
     check = partial(check_array, estimator=estimator, input_name=argument)
@@ -164,7 +165,6 @@ def check_matrix(
         check = partial(validate_data, estimator, reset=reset)
     threads = check_threads(getattr(estimator, "n_threads", None))
     if hasattr(X, "sparse"):  # a frame of pandas whose columns are all sparse
-        _check_no_table(X, argument)
         X = X.sparse.to_coo()
     if sp.issparse(X):
         accepted = ("csr", "coo", "csc", "bsr")
@@ -181,22 +181,27 @@ def check_matrix(
         return over_entries(
             checked.nnz, lambda: _from_sparse(checked, dtype, implicit, name, argument, threads)
         )
-    _check_no_table(X, argument)
     dense = check_dense(check, X, argument)
     return over_entries(
         dense.size, lambda: _from_dense(dense, dtype, implicit, name, argument, threads)
     )
 
 
+def users_column(X: Any) -> str | None:
+    """Return the name of a frame's column of users: it is a table of events then, no matrix."""
+    names = getattr(X, "column_names", getattr(X, "columns", ()))
+    return next((name for name in names if isinstance(name, str) and _USERS.fullmatch(name)), None)
+
+
 def _check_no_table(X: Any, argument: str) -> None:
-    """Refuse a frame with a column of users: ids would be taken for ratings."""
-    for column in getattr(X, "columns", ()):
-        if isinstance(column, str) and _USERS.fullmatch(column):
-            raise ValueError(
-                f"{argument} has a column {column!r}, but must be a matrix, users x items, with a "
-                f"column for each item: make a table of events matfac.Interactions.from_frame("
-                f"{argument}, user={column!r}, item=..., value=...), or drop the column"
-            )
+    """Refuse a table of events: ids would be taken for ratings."""
+    column = users_column(X)
+    if column is not None:
+        raise ValueError(
+            f"{argument} has a column {column!r}, but must be a matrix, users x items, with a "
+            f"column for each item: make a table of events matfac.Interactions.from_frame("
+            f"{argument}, user={column!r}, item=..., value=...), or drop the column"
+        )
 
 
 def check_dense(check: Callable[..., Any], X: Any, argument: str, **kwargs: Any) -> Any:
