@@ -16,11 +16,11 @@ from matfac._derived import freeze
 from matfac._engine import Floats
 from matfac._exceptions import ConvergenceError
 from matfac._feature_input import Features, check_feature_size, check_features, ids_of
-from matfac._interruptible import over_entries
+from matfac._interruptible import held_back, over_entries
 from matfac._memory import MemoryEstimate
 from matfac._persistence import plain_params
 from matfac._progress import shown
-from matfac._ratings import Ratings
+from matfac._ratings import Ratings, apart
 from matfac._validation import (
     MOST_FACTORS,
     check_dtype,
@@ -121,12 +121,12 @@ class FitMixin:
         >>> from matfac import ImplicitMF
         >>> model = ImplicitMF(n_factors=64, n_threads=2)
         >>> print(model.estimate_memory(480_000, 17_800, 100_000_000))
-        matrix         1,203.8 MB
+        matrix           803.8 MB
         arranged         984.5 MB
         features           0.0 MB
         factors          127.4 MB
         snapshots        127.4 MB
-        total          2,443.2 MB
+        total          2,043.2 MB
         """
         self._check_shared()
         sizes = {"n_users": n_users, "n_items": n_items, "nnz": nnz}
@@ -144,7 +144,7 @@ class FitMixin:
                 self._check_takes_features()
                 width, stored = check_feature_size(name, pair)
                 features += _memory.feature_bytes(rows, width, stored, self.n_factors, itemsize)
-        matrix = _memory.csr_bytes(m, nnz, itemsize) + nnz * _memory.INDEX
+        matrix = _memory.csr_bytes(m, nnz, itemsize)
         return MemoryEstimate(matrix, arranged, features, factors, snapshots)
 
     def _check_takes_features(self) -> None:
@@ -289,7 +289,10 @@ class FitMixin:
         except KeyboardInterrupt:  # between the last epoch and here
             outcome.interrupted = True
             fitted = self._result(solver, outcome)
-        self.__dict__ |= fitted | training  # all at once: Ctrl-C falls before or after
+        del solver, schedule  # their arrays make room for the copy: it raises no peak
+        with held_back():  # all at once: Ctrl-C falls before or after
+            training["_seen"] = apart(training["_seen"], getattr(X, "matrix", X))
+            self.__dict__ |= fitted | training
         if outcome.interrupted:
             raise KeyboardInterrupt
 

@@ -26,8 +26,7 @@ class MemoryEstimate:
     ----------
     matrix : int
         X as the core reads it: CSR, with the estimator's dtype and 32-bit column indices. Where X
-        is just that, it is read in place. And the column indices once more: the model keeps a copy
-        of its own.
+        is just that, it is read in place; the model's copy of the indices comes after the peak.
     arranged : int
         The same entries by item, or in the blocks of SGD; with early stopping, the training part;
         with gradient steps on a large matrix, the threads' copies of what they are working on;

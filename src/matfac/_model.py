@@ -42,13 +42,6 @@ NO_IDS = (
 )
 
 
-def _apart(array: NDArray[Any], X: Any) -> NDArray[Any]:
-    """Return an array as the model's own: a copy where it is memory of X, which may yet change."""
-    theirs = (getattr(X, name, None) for name in ("indptr", "indices") if sp.issparse(X))
-    shared = any(each is not None and np.may_share_memory(array, each) for each in theirs)
-    return array.copy() if shared else array
-
-
 def _joined(factors: Floats, bias: Floats | None) -> Floats:
     return factors if bias is None else np.column_stack((factors, bias))
 
@@ -314,8 +307,7 @@ class FactorModel(
         """Return what serving needs of the training data: positions, and ids if there were any."""
         known = isinstance(X, Interactions)
         users, items = (IdIndex(X.user_ids), IdIndex(X.item_ids)) if known else (None, None)
-        matrix = X.matrix if known else X
-        seen = _apart(ratings.indptr, matrix), _apart(ratings.indices, matrix)
+        seen = (ratings.indptr, ratings.indices)
         return {"_seen": seen, "_user_index": users, "_item_index": items}
 
     def fit(self, X: Any, y: None = None) -> Self:

@@ -111,6 +111,17 @@ class Ratings:
         )
 
 
+def apart(pattern: Pattern, matrix: Any) -> Pattern:
+    """Return a pattern of one's own: copies of what is the matrix's, which may yet change."""
+    theirs = [getattr(matrix, name, None) for name in ("indptr", "indices")]
+
+    def own(array: NDArray[Any]) -> NDArray[Any]:
+        shared = any(isinstance(a, np.ndarray) and np.may_share_memory(array, a) for a in theirs)
+        return array.copy() if shared else array
+
+    return own(pattern[0]), own(pattern[1])
+
+
 def take_rows(
     indptr: NDArray[np.int64], indices: NDArray[Any], index: NDArray[np.integer[Any]]
 ) -> tuple[NDArray[np.int64], NDArray[Any]]:
