@@ -6,10 +6,10 @@ import os
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from matfac._assemble import assemble, canonical, check_numbers, check_rule, check_times
+from matfac._combine import Combining
 from matfac._frames import Columns, read_frame, read_parquet
 from matfac._ids import IdIndex, factorize
 from matfac._readers import read_text
@@ -18,7 +18,7 @@ from matfac._validation import check_path
 TEXT = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data")
 
 
-class Interactions:
+class Interactions(Combining):
     """Who met what: a sparse matrix of users x items, with the ids of its rows and columns.
 
     Made by `from_arrays`, `from_frame`, `from_csv`, `from_parquet` or `read`; or directly from a
@@ -53,6 +53,9 @@ class Interactions:
     latest timestamp; "error" raises. None, the default, means "last" where there are values, and
     "sum" where there are none: each row then is an event, counted as 1.
 
+    ``data >= 4`` (and >, <=, <) keeps the entries of which it is true, each with the value 1, and
+    all ids; ``train + validation`` joins two parts that share no entry.
+
     Examples
     --------
     >>> from matfac import Interactions
@@ -77,13 +80,6 @@ class Interactions:
                 f"{len(items)} item_ids"
             )
         self._set(csr, users, items, times)
-
-    def _set(
-        self, matrix: sp.csr_array, users: IdIndex, items: IdIndex, times: NDArray[Any] | None
-    ) -> None:
-        self.matrix = matrix
-        self.timestamps = times
-        self._users, self._items = users, items
 
     @classmethod
     def _from_columns(
@@ -368,33 +364,3 @@ class Interactions:
                 f"users and items must have the same length, got {rows.size} and {columns.size}"
             )
         return rows, columns
-
-    def aligned(self, user_ids: ArrayLike, item_ids: ArrayLike) -> sp.csr_array:
-        """Return the matrix with rows and columns numbered as other ids are.
-
-        Parameters
-        ----------
-        user_ids, item_ids : array-like of shape (m,) and (n,)
-            Distinct ids, in the order wanted. Entries of users or items not among them are left
-            out; ids without entries get empty rows and columns.
-
-        Returns
-        -------
-        scipy.sparse.csr_array of shape (m, n)
-
-        Examples
-        --------
-        >>> from matfac import Interactions
-        >>> data = Interactions.from_arrays(["ann", "bob"], ["x", "y"], [4.0, 5.0])
-        >>> data.aligned(["bob", "cy"], ["z", "y"]).toarray()
-        array([[0., 5.],
-               [0., 0.]], dtype=float32)
-        """
-        users, items = IdIndex(user_ids, "user_ids"), IdIndex(item_ids, "item_ids")
-        counts = np.diff(self.matrix.indptr)
-        rows = np.repeat(users.rows_of(self._users, "user_ids"), counts)
-        columns = items.rows_of(self._items, "item_ids")[self.matrix.indices]
-        keep = (rows >= 0) & (columns >= 0)
-        return sp.csr_array(
-            (self.matrix.data[keep], (rows[keep], columns[keep])), shape=(len(users), len(items))
-        )
