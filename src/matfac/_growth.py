@@ -63,7 +63,7 @@ class Growing:
         items : array-like, optional
             Ids or indices of the items whose whole history X holds. None: those new to the model;
             known items then keep their factors.
-        weights : matrix of X's shape, optional
+        weights : matrix of X's shape, or Interactions, optional
             As in `fit` (`ExplicitMF`).
         user_features, item_features : {sparse matrix, sparse array, array-like}, optional
             A row for each row and column of X, by id or in order as in `fit`; the touched ones' are
@@ -267,8 +267,9 @@ def _aligned(model: FactorModel, X: Any, weights: Any, names: Names) -> Ratings:
         assert names[0] is not None
         assert names[1] is not None
         ids = names[0].ids, names[1].ids
-        if weights is not None:
-            weights = Interactions(sp.csr_array(weights), X.user_ids, X.item_ids).aligned(*ids)
+        if weights is not None and not isinstance(weights, Interactions):
+            weights = Interactions(sp.csr_array(weights), X.user_ids, X.item_ids)
+        weights = None if weights is None else weights.aligned(*ids)
         X = X.aligned(*ids)
     ratings = check_matrix(
         model, X, check_dtype(model.dtype), reset=False, implicit=model._implicit, free=True

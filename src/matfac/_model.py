@@ -161,7 +161,7 @@ class FactorModel(
         X : {sparse matrix, sparse array, array-like, Interactions} of shape (n_users, n_items)
             Entries of new or known users. Dense: NaN is missing. Of an Interactions, items that the
             model does not know are left out.
-        weights : matrix of X's shape, optional
+        weights : matrix of X's shape, or Interactions, optional
             Weight of each entry, where the model was fitted with weights.
         user_features : {sparse matrix, sparse array, array-like}, optional
             Of shape (n_users, n_features), where the model was fitted with user features; None
@@ -178,7 +178,7 @@ class FactorModel(
         check_is_fitted(self)
         if X is None:
             return _joined(*rows_of(self, "user", user_features))
-        ratings = self._weighted(weights, self._ratings(X, reset=False))
+        ratings = self._weighted(weights, self._ratings(X, reset=False), X, items=self.item_ids_)
         prior = prior_for(self, "user", user_features, ratings.shape[0], ids=ids_of(X, "user"))
         return _joined(*self._fold_in(ratings, "users", prior))
 
@@ -190,7 +190,7 @@ class FactorModel(
         X : {sparse matrix, sparse array, array-like, Interactions} of shape (n_users, n_new)
             A column per item, new or known; a row for each of the model's users. Dense: NaN is
             missing. Of an Interactions, users that the model does not know are left out.
-        weights : matrix of X's shape, optional
+        weights : matrix of X's shape, or Interactions, optional
             As in `transform`.
         item_features : {sparse matrix, sparse array, array-like}, optional
             Of shape (n_new, n_features), where the model was fitted with item features; None stands
@@ -221,7 +221,7 @@ class FactorModel(
 
     def _new_columns(self, X: Any, weights: Any = None) -> Ratings:
         """Return columns over the model's users as checked rows."""
-        n_users = len(self.user_factors_)
+        n_users, given = len(self.user_factors_), X
         if isinstance(X, Interactions):
             if self._user_index is None:
                 raise ValueError(NO_IDS)
@@ -235,11 +235,30 @@ class FactorModel(
                 f"users, got shape {ratings.shape}"
                 + ("; pass X.T" if ratings.shape[1] == n_users else "")
             )
-        return self._weighted(weights, ratings).transposed(check_threads(self.n_threads))
+        weighted = self._weighted(weights, ratings, given, users=self.user_ids_)
+        return weighted.transposed(check_threads(self.n_threads))
 
-    def _weighted(self, weights: Any, ratings: Ratings) -> Ratings:
+    def _weighted(
+        self,
+        weights: Any,
+        ratings: Ratings,
+        X: Any = None,
+        *,
+        users: NDArray[Any] | None = None,
+        items: NDArray[Any] | None = None,
+    ) -> Ratings:
+        """Attach weights; those of Interactions by ids: X's, or those given of users or items."""
         if weights is not None and not self._weighs:
             raise ValueError(f"weights: {type(self).__name__} takes none; scale the values of X")
+        if isinstance(weights, Interactions):
+            if not isinstance(X, Interactions):
+                raise TypeError(
+                    "weights is an Interactions, and X is none: give weights as a matrix of X's "
+                    "shape, or both as Interactions"
+                )
+            weights = weights.aligned(
+                X.user_ids if users is None else users, X.item_ids if items is None else items
+            )
         return check_weights(weights, ratings)
 
     def inverse_transform(self, T: ArrayLike) -> Floats:

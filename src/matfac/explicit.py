@@ -25,7 +25,6 @@ from matfac._validation import (
     check_real,
     check_steps,
     check_threads,
-    check_weights,
 )
 from matfac._values import check_some_above_zero, rating_scale
 
@@ -232,8 +231,8 @@ class ExplicitMF(FitMixin, FactorModel):
             Sparse: stored entries are the known ratings, 0 included. Dense: NaN is missing.
         y : None
             Ignored.
-        weights : matrix of X's shape, optional
-            Weight of each entry of X; a weight must be stored for each.
+        weights : matrix of X's shape, or Interactions, optional
+            Weight of each entry of X; a weight must be stored for each. Interactions go by id.
         user_features, item_features : {sparse matrix, sparse array, array-like}, optional
             Numbers known of each user, (n_users, n_features), and item, (n_items, n_features); a
             user or item without entries gets the factors that its features suggest. A pandas frame
@@ -254,7 +253,7 @@ class ExplicitMF(FitMixin, FactorModel):
         """
         with self._whole_or_unchanged():
             self._check_parameters()
-            ratings = check_weights(weights, self._ratings(X, reset=True))
+            ratings = self._weighted(weights, self._ratings(X, reset=True), X)
             features = self._check_features(X, ratings, user_features, item_features)
             self._run_fit(ratings, X, validation, features, checkpoint=checkpoint, resume=resume)
         return self
