@@ -56,7 +56,8 @@ def tune(
     All candidates are fitted at a quarter of `n_factors` and `n_iter`, but no fewer than 16 factors
     and 4 sweeps; the best third goes on at half of them, and the best third of those at full
     length: by alternating least squares from where it was (the new factors start at random), by
-    other solvers from the start. Three candidates or fewer are all fitted at full length.
+    other solvers from the start. Three candidates or fewer are all fitted at full length. All fits
+    are without weights and side features; docs/tuning.md shows the final fit with them.
 
     Parameters
     ----------
