@@ -79,6 +79,14 @@ def test_rules_of_recommend(files: Path, capsys: pytest.CaptureFixture[str]) -> 
     ]  # fmt: skip
 
 
+def test_several_users_and_items(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = files / "m.safetensors"
+    run(capsys, "fit", files / "ratings.csv", "--out", model, "--factors", 4)
+    apart = run(capsys, "recommend", model, "--user", "u3", "--user", "u4")
+    assert run(capsys, "recommend", model, "--user", "u3", "u4") == apart
+    assert run(capsys, "similar", model, "--item", 3, 4).count("like") == 2
+
+
 def test_explain(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = files / "m.safetensors"
     run(capsys, "fit", files / "ratings.csv", "--out", model, "--factors", 4)

@@ -101,6 +101,11 @@ def test_update_may_replace_its_model(files: Path) -> None:
         ("fit wild.csv --out new", "is not text in utf-8"),
         ("fit two.csv --out new", "give --value-column or --sep, or --no-value where"),
         ("evaluate m.safetensors d.csv", "has to be held out of training\n"),
+        ("fit - --out new", "standard input is not read: write the table to a file"),
+        ("fit d.jsonl --out new", ".data (with or without .gz)\n"),
+        ("fit comma.csv --out new", "'5,0' has a decimal comma: write numbers with a point\n"),
+        ("fit empty --out new", "empty holds no Parquet file\n"),
+        ("export m.safetensors --out u.csv", "--out must end in .npy, .parquet, .safetensors, "),
         ("evaluate m.safetensors apart.csv", "no entry of apart.csv has both a user and an item"),
         ("evaluate bare.safetensors other.csv", "save the model with its training entries"),
         ("recommend bare.safetensors --user u1", "saved without: give --include-seen"),
@@ -113,6 +118,8 @@ def test_update_may_replace_its_model(files: Path) -> None:
 def test_errors_speak_of_options(
     files: Path, capsys: pytest.CaptureFixture[str], words: str, message: str
 ) -> None:
+    (files / "empty").mkdir()
+    (files / "comma.csv").write_text("user;item;rating\na;1;5,0\n")
     (files / "head.csv").write_text("user,item,rating\n")
     (files / "two.csv").write_text("user,item\nu1,i1\n")
     (files / "wild.csv").write_bytes(b"user,item,rating\nu\xff,i1,1\n")
@@ -129,6 +136,14 @@ def test_errors_speak_of_options(
     for name in ("n_factors", "n_threads", "random_state", "exclude_seen", "None", "encoding="):
         assert name not in found
     assert not (files / "new").exists()
+
+
+def test_ratings_of_training_are_no_test(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refused(capsys, "evaluate", "m.safetensors", "d.csv")
+    assert "d.csv holds entries of training alone: what is scored has to be held out" in message
+    (files / "mixed.csv").write_text("user,item,rating\nu1,i0,1\nu1,i2,1\nu2,i1,3\n")
+    assert main(["evaluate", "m.safetensors", "mixed.csv"]) == 0
+    assert "\n1 of them are entries of training\nrmse" in capsys.readouterr().out
 
 
 def test_a_path_keeps_its_words(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

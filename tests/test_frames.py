@@ -146,6 +146,11 @@ def test_arrow_streams(library: str, with_pyarrow: bool, monkeypatch: pytest.Mon
     assert entries(Interactions.from_frame(frame)) == EXPECTED
 
 
+def test_a_record_batch_of_arrow() -> None:
+    (batch,) = table("pyarrow", COLUMNS).to_batches()
+    assert entries(Interactions.from_frame(batch)) == EXPECTED
+
+
 def test_lazy_frames() -> None:
     assert entries(Interactions.from_frame(table("polars", COLUMNS).lazy())) == EXPECTED
 
@@ -168,6 +173,27 @@ def test_times_of_frames(library: str) -> None:
             assert data.timestamps.tolist() == expected[name]
 
 
+def test_times_as_objects() -> None:
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    berlin = pd.Series(pd.to_datetime(["2024-01-01", "2024-07-01"])).dt.tz_localize("Europe/Berlin")
+    seconds = [1704063600.0, 1719784800.0]
+    naive = [datetime(2023, 12, 31, 23), pd.Timestamp("2024-06-30 22:00")]
+    for times in (berlin, pd.DatetimeIndex(berlin), list(berlin), naive, np.array(naive, object)):
+        data = Interactions.from_arrays([1, 2], [1, 2], timestamps=times)
+        assert data.timestamps is not None
+        assert data.timestamps.tolist() == seconds
+    frame = pd.DataFrame({"user": [1, 2], "item": [1, 2], "when": np.array(naive, object)})
+    data = Interactions.from_frame(frame, value=None, timestamp="when")
+    assert data.timestamps is not None
+    assert data.timestamps.tolist() == seconds
+    for missing in (berlin.where([True, False]), [naive[0], pd.NaT], [naive[0], None]):
+        with pytest.raises(ValueError, match=r"timestamps is missing \(NaT\) in row 1"):
+            Interactions.from_arrays([1, 2], [1, 2], timestamps=missing)
+    for wrong in (["2024-01-01"] * 2, pd.PeriodIndex(["2024-01", "2024-02"], freq="M")):
+        with pytest.raises((TypeError, ValueError), match=r"datetimes are taken too: .*_datetime"):
+            Interactions.from_arrays([1, 2], [1, 2], timestamps=wrong)
+
+
 @LIBRARIES
 @pytest.mark.parametrize(
     ("columns", "options", "message"),
@@ -182,7 +208,11 @@ def test_times_of_frames(library: str) -> None:
         ({"rating": [1.0, 2.0, float("inf")]}, {}, "values: the value in row 2 .*not finite"),
         ({"user": [1.5, 2.0, 3.0]}, {}, r"column 'user': the id in row 0 \(from 0\), 1.5"),
         ({"user": [datetime(2020, 1, 1)] * 3}, {}, "'user' must hold integers or strings, got D"),
-        ({"when": ["x"] * 3}, {"timestamp": "when"}, "column 'when' must hold numbers, got Str"),
+        (
+            {"when": ["x"] * 3},
+            {"timestamp": "when"},
+            "hold numbers, dates or datetimes, got Str.*_date",
+        ),
         ({"user": ["a", "", "b"]}, {}, "column 'user': the id in row"),
     ],
 )
@@ -198,6 +228,13 @@ def test_what_is_no_frame() -> None:
     pytest.importorskip("narwhals", reason="frames need narwhals")
     with pytest.raises(TypeError, match=r"frame must be a pandas, polars or PyArrow table.* dict"):
         Interactions.from_frame({"user": [1]})
+    frame = table("pandas", COLUMNS).set_index(["user", "item"])
+    with pytest.raises(TypeError, match=r"got Series: make a series a table by reset_index\(\)"):
+        Interactions.from_frame(frame["rating"])
+    with pytest.raises(TypeError, match="got ChunkedArray"):
+        Interactions.from_frame(table("pyarrow", COLUMNS)["rating"])
+    with pytest.raises(ValueError, match=r"'user' in its index.*: give frame\.reset_index\(\)"):
+        Interactions.from_frame(frame)
     with pytest.raises(TypeError, match=r"got the path 'x\.csv': use Interactions\.read"):
         Interactions.from_frame("x.csv")
 
@@ -296,8 +333,12 @@ def test_pandas_columns_of_dates() -> None:
     assert found.tolist() == [1577836800, -86400]
     with pytest.raises(ValueError, match="column 'day' is missing"):
         Interactions.from_frame(frame.assign(day=[days[0], None]), timestamp="day")
-    with pytest.raises(TypeError, match="column 'day' must hold numbers, got Object"):
+    with pytest.raises(TypeError, match="column 'day' must hold numbers, dates or datetimes"):
         Interactions.from_frame(frame.assign(day=[days[0], "x"]), timestamp="day")
+
+
+def test_a_folder_of_parquet_files(parquet: Path) -> None:
+    assert entries(Interactions.read(parquet.parent)) == EXPECTED
 
 
 def test_columns_of_one_name_are_refused() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from matfac._frames import Columns
+from matfac._frames import CAST, Columns, datetimes_of
 from matfac._interruptible import over_entries
 from matfac._validation import check_choice, check_dtype
 from matfac._values import as_csr, place_of
@@ -59,14 +59,22 @@ def _from_objects(array: NDArray[Any], argument: str) -> NDArray[np.float64]:
 
 def check_times(values: ArrayLike) -> NDArray[Any]:
     """Return int64, or float64; points in time as seconds since 1970."""
-    array = np.asarray(values)
+    aware = getattr(getattr(values, "dtype", None), "tz", None) is not None  # of pandas
+    array = np.asarray(values, "datetime64[us]" if aware else None)
+    if array.dtype.kind == "O" and array.ndim == 1 and (points := datetimes_of(array)) is not None:
+        array = points
     if array.dtype.kind == "M":
         missing = np.isnat(array)
         if missing.any():
             row = int(np.argmax(missing))
             raise ValueError(f"timestamps is missing (NaT) in row {row} (from 0): drop such rows")
         return array.astype("datetime64[us]").astype(np.int64) / 1e6
-    numbers = check_numbers(array, "timestamps")
+    try:
+        numbers = check_numbers(array, "timestamps")
+    except (TypeError, ValueError) as error:
+        if array.dtype.kind in "biuf" or array.ndim != 1:
+            raise
+        raise type(error)(f"{error}; dates and datetimes are taken too: {CAST}") from None
     return numbers.astype(np.float64 if numbers.dtype.kind == "f" else np.int64, copy=False)
 
 

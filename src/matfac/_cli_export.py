@@ -51,6 +51,9 @@ def run_export(args: argparse.Namespace) -> None:
     """Write the file."""
     check_target("--out", args.out, args.model, args.titles)
     suffix = args.out.suffix.lower()
+    kinds = (*embeddings.WRITERS, ".usearch", ".onnx")
+    if suffix not in kinds:
+        raise ValueError(f"--out must end in {', '.join(kinds)}, got {args.out}")
     graph = suffix in (".usearch", ".onnx")
     if graph and (args.side == "users" or args.titles is not None):
         raise ValueError(f"{suffix} files hold items without titles: leave out --side and --titles")

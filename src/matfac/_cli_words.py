@@ -20,6 +20,7 @@ PHRASES = {
         "--seed must be an integer from 0 to 2**32 - 1"
     ),
     " (header=False if line 1 is data)": "",
+    ", or call from_csv or from_parquet": "",
     "give encoding=": "convert it to UTF-8",
     "or start anew without resume": "or another --checkpoint",
     "pass validation to fit, or turn early_stopping off": "leave out --early-stopping",

@@ -106,6 +106,9 @@ def evaluate(
         (``test >= 4`` keeps the ratings that count). An Interactions is matched by ids.
     X : sparse matrix of shape (n_rows, n_items), or Interactions, optional
         Rows of users to fold in, for whom `test`, then of n_rows rows, holds the targets.
+        Weights count as 1 and features as 0: with either, rank by the tuple of
+        ``transform(X, ...)``, the items' factors and bias (a user bias changes no ranking, so
+        leave out its column), and give X as `train`.
     train : sparse matrix of shape (n_users, n_items), or Interactions, optional
         Entries whose items are left out of a user's ranking. None: the model's own training
         entries, or those of `X`. Training and validation entries together are
@@ -174,8 +177,8 @@ def evaluate(
         raise ValueError("test has no relevant item of a user and an item that the model knows")
     relevant = take_rows(*relevant, users)
     seen = take_rows(*side.seen, users) if exclude_seen and side.seen is not None else None
-    overlap = 0 if seen is None else _overlap(relevant, seen, side.shape[1])
-    if overlap == len(relevant[1]):
+    n_seen = 0 if seen is None else overlap(relevant, seen, side.shape[1])
+    if n_seen == len(relevant[1]):
         raise ValueError(
             "every entry of test is among the seen entries, whose items are left out of the "
             "rankings: test has to be held out of training; or give exclude_seen=False"
@@ -186,7 +189,7 @@ def evaluate(
         return values
     means: dict[str, Any] = {name: _mean(value) for name, value in values.items()}
     counts = {"n_users": len(users), "n_skipped": n_rows - len(users)}
-    return {**means, **counts, "n_dropped": dropped, "n_seen": overlap}
+    return {**means, **counts, "n_dropped": dropped, "n_seen": n_seen}
 
 
 def _values(
@@ -294,7 +297,7 @@ def aligned(data: Any, side: Side, argument: str) -> tuple[Pattern, int, int]:
     return check_pattern(matrix, argument), data.shape[0], data.nnz - matrix.nnz
 
 
-def _overlap(one: Pattern, other: Pattern, width: int) -> int:
+def overlap(one: Pattern, other: Pattern, width: int) -> int:
     """Count the entries that two patterns of the same rows share."""
     keys = [
         np.repeat(np.arange(len(indptr) - 1), np.diff(indptr)) * width + indices

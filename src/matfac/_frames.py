@@ -14,6 +14,8 @@ from matfac._bounds import check_unpacked
 from matfac._ids import IdIndex, factorize, recode
 from matfac._interruptible import over_entries
 
+CAST = "convert text by pandas.to_datetime, periods by their to_timestamp()"
+
 Coded: TypeAlias = tuple[IdIndex, NDArray[np.int32]]
 
 
@@ -38,6 +40,11 @@ def read_frame(
         found = " ".join(str(error).split())
         raise ValueError(f"{where} must have distinct names of columns: {found}") from error
     wanted = {"user": user, "item": item, "value": value, "timestamp": timestamp}
+    for name in getattr(getattr(frame, "index", None), "names", ()):
+        if name is not None and name in set(wanted.values()) - set(present):
+            raise ValueError(
+                f"{where} has {name!r} in its index, not as a column: give {where}.reset_index()"
+            )
     check_columns(wanted, present, where)
     table = table.select([name for name in wanted.values() if name is not None])
     if isinstance(table, nw.LazyFrame):
@@ -82,20 +89,27 @@ def _narwhals() -> Any:
 def _from_native(nw: Any, frame: Any) -> Any:
     if isinstance(frame, (str, os.PathLike)):
         raise TypeError(f"frame must be a table, got the path {frame!r}: use Interactions.read")
+    wrong = TypeError(
+        "frame must be a pandas, polars or PyArrow table, or another with "
+        f"__arrow_c_stream__, got {type(frame).__name__}"
+        + (": make a series a table by reset_index()" if hasattr(frame, "to_frame") else "")
+    )
     try:
-        return nw.from_native(frame)
+        table = nw.from_native(frame)
+        if nw.get_level(table) != "interchange":  # of such nothing can be read but by Arrow
+            return table
     except TypeError as error:
         if not hasattr(frame, "__arrow_c_stream__"):
-            raise TypeError(
-                "frame must be a pandas, polars or PyArrow table, or another with "
-                f"__arrow_c_stream__, got {type(frame).__name__}"
-            ) from error
+            raise wrong from error
     for module in ("pyarrow", "polars"):
         try:
             library = __import__(module)
         except ImportError:
             continue
-        table = library.table(frame) if module == "pyarrow" else library.DataFrame(frame)
+        try:
+            table = library.table(frame) if module == "pyarrow" else library.DataFrame(frame)
+        except (TypeError, ValueError) as error:  # a stream of one column, say
+            raise wrong from error
         return nw.from_native(table)
     raise ImportError(
         f"reading {type(frame).__name__} through Arrow needs pyarrow: `pip install matfac[frames]`"
@@ -179,17 +193,34 @@ def _numbers(nw: Any, series: Any, label: str) -> NDArray[Any]:
 
 
 def _times(nw: Any, series: Any, label: str) -> NDArray[Any]:
-    if series.dtype == nw.Object and set(map(type, series.to_list())) == {dt.date}:
-        # pandas has no dates of its own
-        return np.asarray(series.to_list(), "datetime64[us]").astype(np.int64) / 1e6
-    if not series.dtype.is_temporal():
+    if series.dtype.is_numeric() or series.dtype == nw.Boolean:
         return _numbers(nw, series, label)
     _check_nulls(series, label)
+    if series.dtype == nw.Object:
+        points = datetimes_of(np.array([*series.to_list(), None], object)[:-1])
+        if points is not None:
+            return points.astype(np.int64) / 1e6
     if series.dtype == nw.Date:
         series = series.cast(nw.Datetime("us"))
     elif series.dtype != nw.Datetime:
-        raise TypeError(f"{label} must hold points in time, got {series.dtype}")
+        raise TypeError(
+            f"{label} must hold numbers, dates or datetimes, got {series.dtype}: {CAST}"
+        )
     return np.asarray(series.dt.timestamp("us").to_numpy()) / 1e6
+
+
+def datetimes_of(objects: NDArray[Any]) -> NDArray[np.datetime64] | None:
+    """Return dates and datetimes, in UTC where they name no zone; None where there are others."""
+    points = objects.tolist()
+    if not points or not all(isinstance(point, dt.date | None) for point in points):
+        return None
+    naive = [
+        point.astimezone(dt.timezone.utc).replace(tzinfo=None)
+        if getattr(point, "tzinfo", None) is not None
+        else (point if point == point else None)  # NaT of pandas
+        for point in points
+    ]
+    return np.array(naive, "datetime64[us]")
 
 
 def read_parquet(
@@ -211,6 +242,8 @@ def read_parquet(
         return _read_parquet_by_polars(where, wanted, names)
     try:
         dataset = pq.ParquetDataset(where)
+        if not dataset.fragments:
+            raise ValueError(f"{where} holds no Parquet file")
         check_columns(wanted, dataset.schema.names, where)
         # Strings stay coded: a column of one long string, a million times, is that string once.
         coded = [n for n in (user, item) if pa.types.is_string(dataset.schema.field(n).type)]

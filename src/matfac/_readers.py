@@ -252,12 +252,10 @@ def _check_number(layout: Layout, line: int, argument: str, text: str) -> None:
         _check_plain((text,))
         number = float(text)
     except ValueError:
-        layout.fail(
-            line,
-            argument,
-            text,
-            f"is not a number: mend the line, or name the column by {argument}=",
-        )
+        wrong = f"is not a number: mend the line, or name the column by {argument}="
+        if _is_plain(text.replace(",", ".", 1)):
+            wrong = "has a decimal comma: write numbers with a point"
+        layout.fail(line, argument, text, wrong)
     if not np.isfinite(number):
         layout.fail(line, argument, text, "is not finite: drop the line, or give a number")
 

@@ -142,7 +142,9 @@ class Serving(KnownRows):
         k : int
             Length of each list.
         X : {sparse matrix, sparse array, array-like, Interactions} of shape (n, n_items), optional
-            Rows of new users to fold in, instead of `users`.
+            Rows of new users to fold in, instead of `users`; the lists of an Interactions come in
+            the order of its ``user_ids``. Weights count as 1 and features as 0: where the model was
+            fitted with either, give ``vectors=transform(X, ...)`` and ``exclude=X``.
         vectors : array-like of shape (n, n_components), optional
             What `transform` returned, instead of `users`. Nothing counts as seen.
         exclude_seen : bool
@@ -199,7 +201,8 @@ class Serving(KnownRows):
         k : int
             Length of each list.
         X : {sparse matrix, sparse array, array-like, Interactions} of shape (n_users, n), optional
-            Columns of new items to fold in, instead of `items`; see `fold_in_items`.
+            Columns of new items to fold in, instead of `items`, without weights and features; with
+            either, give ``vectors=fold_in_items(X, ...)`` and ``exclude=X``.
         vectors : array-like of shape (n, n_components), optional
             What `fold_in_items` returned, instead of `items`. Nothing counts as seen.
         exclude_seen : bool

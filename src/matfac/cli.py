@@ -15,6 +15,7 @@ from matfac._cli_compress import add_compress
 from matfac._cli_export import add_files
 from matfac._cli_paths import check_target
 from matfac._cli_words import in_options
+from matfac._evaluate import overlap
 from matfac._model import FactorModel
 from matfac._text_layout import DEFAULTS, find_layout
 from matfac._titles import add_titles, given_titles
@@ -81,7 +82,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     recommend = commands.add_parser("recommend", help="the best items for users")
     recommend.add_argument("model", type=Path)
-    recommend.add_argument("--user", required=True, action="append", help="repeat for several")
+    recommend.add_argument("--user", required=True, action="extend", nargs="+", metavar="ID")
     recommend.add_argument("--include-seen", action="store_true", help="items of training too")
     for option, text in (
         ("--items", "list these items alone"),
@@ -97,7 +98,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_file(explain, "interactions with the user's own, such as those of the fit")
     similar = commands.add_parser("similar", help="items most similar to given items")
     similar.add_argument("model", type=Path)
-    similar.add_argument("--item", required=True, action="append", help="repeat for several")
+    similar.add_argument("--item", required=True, action="extend", nargs="+", metavar="ID")
     for command, run in (
         (recommend, run_recommend), (explain, run_explain), (similar, run_similar),
     ):  # fmt: skip
@@ -127,12 +128,16 @@ def make_parser() -> argparse.ArgumentParser:
 def _add_file(parser: argparse.ArgumentParser, what: str = "") -> None:
     kinds = ".csv, .tsv, .dat (user::item::value) or .parquet"
     parser.add_argument("file", type=Path, help=f"{what}: {kinds}" if what else kinds)
-    for name, default in (("user", "first"), ("item", "second"), ("value", "third")):
+    column = "name, or in text number from 0"
+    for name, default in (
+        ("user", "the first; of Parquet user"),
+        ("item", "the second; of Parquet item"),
+        ("value", "the third; of Parquet rating"),
+    ):
         parser.add_argument(
-            f"--{name}-column",
-            help=f"name or number from 0 (default: by a usual name, else the {default})",
+            f"--{name}-column", help=f"{column} (default: by a usual name, else {default})"
         )
-    parser.add_argument("--timestamp-column", help="name or number; orders repeated pairs")
+    parser.add_argument("--timestamp-column", help=f"{column}; orders repeated pairs")
     parser.add_argument("--no-value", action="store_true", help="each line is one event")
     parser.add_argument("--sep", help="separator of the columns (default: detected)")
     parser.add_argument(
@@ -163,12 +168,14 @@ def _columns(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _read(args: argparse.Namespace) -> Interactions:
+    if args.file == Path("-"):
+        raise ValueError("standard input is not read: write the table to a file and name that")
     return Interactions.read(args.file, duplicates=args.duplicates, **_columns(args))
 
 
 def _fields(args: argparse.Namespace) -> str:
     """Tell which fields of a text file were read."""
-    if args.file.suffix.lower() in (".parquet", ".pq"):
+    if args.file.is_dir() or args.file.suffix.lower() in (".parquet", ".pq"):
         return ""
     columns = _columns(args)
     labels = find_layout(
@@ -310,12 +317,24 @@ def run_evaluate(args: argparse.Namespace) -> None:
     data = _read(args)
     if model.user_ids_ is None or model.item_ids_ is None:
         raise ValueError(f"{args.model} has no ids: it was fitted on a bare matrix")
-    known = data.aligned(model.user_ids_, model.item_ids_).tocoo()
+    matrix = data.aligned(model.user_ids_, model.item_ids_)
+    known = matrix.tocoo()
     print(f"{known.nnz} of {data.nnz} entries have a user and an item that the model knows")
     if not known.nnz:
         raise ValueError(
             f"no entry of {args.file} has both a user and an item that {args.model} knows"
         )
+    seen = 0
+    if model._seen is not None:
+        own = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32)
+        seen = overlap(own, model._seen, matrix.shape[1])
+    if seen == known.nnz:
+        raise ValueError(
+            f"{args.file} holds entries of training alone: what is scored has to be held out of "
+            "training"
+        )
+    if seen:
+        print(f"{seen} of them are entries of training")
     if isinstance(model, ExplicitMF):
         users, items = known.coords
         predicted = model.predict(model.user_ids_[users], model.item_ids_[items])

@@ -110,7 +110,7 @@ class Interactions(Combining):
         values : array-like of shape (n,), default=None
             Ratings, counts or weights. None: each row is one event.
         timestamps : array-like of shape (n,), default=None
-            Numbers, or datetime64, which becomes seconds since 1970.
+            Numbers; or dates or datetimes, UTC or zoned, which become seconds since 1970.
         duplicates : {"last", "first", "sum", "mean", "max", "error"}, default=None
             What becomes of pairs that occur again; see the class.
         dtype : {"float32", "float64"}, default="float32"
@@ -294,8 +294,8 @@ class Interactions(Combining):
         Parameters
         ----------
         path : path-like
-            .parquet or .pq is read by `from_parquet`; .csv, .tsv, .tab, .txt, .dat and .data, also
-            with .gz behind, by `from_csv`.
+            .parquet or .pq, or a folder of such, is read by `from_parquet`; .csv, .tsv, .tab,
+            .txt, .dat and .data, also with .gz behind, by `from_csv`.
         **columns
             Passed on.
 
@@ -308,7 +308,7 @@ class Interactions(Combining):
         Interactions(1 users x 2 items, 2 entries, float32, with timestamps)
         """
         name = os.fspath(check_path("path", path)).lower()
-        if name.endswith((".parquet", ".pq")):
+        if name.endswith((".parquet", ".pq")) or os.path.isdir(path):
             return cls.from_parquet(path, **columns)
         if name.removesuffix(".gz").endswith(TEXT):
             return cls.from_csv(path, **columns)
