@@ -253,7 +253,7 @@ def test_errors_of_the_operating_system_stay(tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match=re.escape(name)):
             Interactions.read(tmp_path / name)
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(OSError, match=r"folder\.csv"):
+    with pytest.raises(ValueError, match=r"folder\.csv holds no Parquet file"):
         Interactions.read(tmp_path / "folder.csv")
 
 

@@ -253,7 +253,7 @@ def _check_number(layout: Layout, line: int, argument: str, text: str) -> None:
         number = float(text)
     except ValueError:
         wrong = f"is not a number: mend the line, or name the column by {argument}="
-        if _is_plain(text.replace(",", ".", 1)):
+        if "," in text and _is_plain(text.replace(",", ".", 1)):
             wrong = "has a decimal comma: write numbers with a point"
         layout.fail(line, argument, text, wrong)
     if not np.isfinite(number):
