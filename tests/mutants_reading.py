@@ -68,4 +68,5 @@ HARD_ROWS = (
         "ill_conditioned",
     ),
     Mutant("hard rows: full", SWEEP, "if («!a.sound») a = solve", "false", "ill_conditioned"),
+    Mutant("hard rows: squares", SWEEP, "squares[i] += «c[j] * y * y»;", "0", "numerics"),
 )

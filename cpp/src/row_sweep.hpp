@@ -265,12 +265,24 @@ private:
     // entries say. Its bits are the row's own.
     RowAnswer<T> solve_by_steps(std::int64_t row) const {
         const std::int64_t k = s_.fixed.stride, room = padded(s_.ratings.length(row));
-        Buffer<T> scratch(static_cast<std::size_t>(2 * room + cg_scratch(k)));
-        T *c = scratch.data(), *g = c + room, *work = g + room;
+        Buffer<T> scratch(static_cast<std::size_t>(2 * room + cg_scratch(k) + k));
+        T *c = scratch.data(), *g = c + room, *squares = g + room, *work = squares + k;
         CgRow<T> cg{rows_.problem(row)};
         const double constant = begin_cg(cg, row, c, g, work);
         std::fill_n(cg.answer.x, k, T(0));
         if (cg.answer.bias != nullptr) *cg.answer.bias = T(0);
+        RowProblem<T>& p = cg.problem;
+        if (p.scale == 0) {  // They share no matrix: of their own squares, no size of them overflows.
+            std::fill_n(squares, k, T(0));
+            for (std::int64_t j = 0; j < p.n; ++j)
+                for (std::int64_t i = 0; i < k; ++i) {
+                    const T y = p.table.row(p.index[j])[i];
+                    squares[i] += c[j] * y * y;
+                }
+            p.shared = squares;
+            p.precondition_scale = 1;
+            p.largest_shared = *std::max_element(squares, squares + k);
+        }
         kernel_.row_cg(cg, static_cast<int>(4 * k), T(0), T(1));
         cg.answer.value += constant;
         return cg.answer;
