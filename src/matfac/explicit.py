@@ -53,8 +53,8 @@ class ExplicitMF(FitMixin, FactorModel):
         Alternating least squares, or parallel stochastic gradient descent. Both end with one exact
         solve of every user, so that `transform` reproduces the training users.
     reg : float
-        Ridge. With the default exponent typical values are 0.03 to 0.1; with 0.5,
-        often the better one, about 1.
+        Ridge. For ratings of 1 to 5 typical values are 0.03 to 0.1 with the default exponent; with
+        0.5, often the better one, about 1. It goes with the ratings' scale: docs/parameters.md.
     reg_exponent : float
         1 scales the ridge by the entry count (weighted-lambda ALS, and what SGD minimises when
         every update decays both rows); 0 is the plain ridge.
@@ -124,9 +124,9 @@ class ExplicitMF(FitMixin, FactorModel):
     user_ids_, item_ids_ : ndarray, or None
         Ids where the fit was on an `Interactions`.
     history_ : list of dict
-        Per epoch: objective, train_rmse, validation_rmse where there is a validation set, and
-        seconds since the start. Under SGD objective and train_rmse are running values: each
-        rating's error is taken just before its own update.
+        Per epoch: objective, train_rmse (of weighted squares, where there are weights),
+        validation_rmse where there is a validation set, and seconds since the start. Under SGD
+        objective and train_rmse are running values, each error taken just before its own update.
     n_iter_ : int
         Epochs that the model has seen.
     objective_ : float
