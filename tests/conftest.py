@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,3 +83,18 @@ def load_data(name: str) -> dict[str, np.ndarray]:
         pytest.skip(f"{path} is absent: set MATFAC_DATA_DIR to the folder that holds it")
     with np.load(path, allow_pickle=False) as arrays:
         return {key: arrays[key] for key in arrays}
+
+
+def check_interrupted(make: Callable[..., Any], X: Any) -> None:
+    """Check that Ctrl-C in a fit leaves the model of its last whole epoch."""
+
+    def note(epoch: int, _: Any) -> None:
+        if epoch == 2:
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    model = make(callback=note)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X)
+    assert model.n_iter_ == len(model.history_) >= 2
+    again = make(callback=lambda epoch, _: epoch == model.n_iter_).fit(X)
+    np.testing.assert_array_equal(model.item_factors_, again.item_factors_)

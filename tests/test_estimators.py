@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from functools import partial
 from typing import Any
 
@@ -13,7 +10,7 @@ import pytest
 import scipy.sparse as sp
 
 import matfac
-from conftest import random_ratings
+from conftest import check_interrupted, random_ratings
 from matfac import ConvergenceError, ExplicitMF, ImplicitMF, Interactions, reference
 
 RATINGS = random_ratings(120, 90, 0.25, seed=1)
@@ -288,24 +285,13 @@ def test_sgd_divergence_names_epoch_and_learning_rate_and_keeps_the_old_model() 
     np.testing.assert_array_equal(model.user_factors_, before)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("solver", ["als", "sgd"])
 def test_interrupt_keeps_the_last_whole_epoch(solver: str) -> None:
     X = matfac.datasets.planted_ratings(n_users=3000, n_items=2000, nnz=600_000, seed=0).train
     make = partial(
         ExplicitMF, 64, solver=solver, n_iter=100_000, random_state=0, deterministic=True
     )
-
-    def note(epoch: int, _: Any) -> None:
-        if epoch == 2:
-            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
-
-    model = make(callback=note)
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(X)
-    assert model.n_iter_ == len(model.history_) >= 2
-    again = make(callback=lambda epoch, _: epoch == model.n_iter_).fit(X)
-    np.testing.assert_array_equal(model.item_factors_, again.item_factors_)
+    check_interrupted(make, X)
 
 
 def test_weights_of_one_change_nothing_and_zero_weights_forget() -> None:

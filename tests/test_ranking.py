@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,7 @@ import pytest
 import scipy.sparse as sp
 
 import matfac
-from conftest import random_ratings
+from conftest import check_interrupted, random_ratings
 from matfac import ConvergenceError, RankingMF, datasets, metrics
 from matfac._validation import seed_of
 
@@ -240,21 +237,10 @@ def test_callback_ends_the_fit() -> None:
     assert model.n_iter_ == len(model.history_) == 2
 
 
-@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_interrupt_keeps_the_last_whole_epoch() -> None:
     X = matfac.datasets.planted_clicks(3000, 2000, 200_000, seed=0).train
     make = partial(RankingMF, 32, n_iter=100_000, random_state=0, deterministic=True)
-
-    def note(epoch: int, _: Any) -> None:
-        if epoch == 2:
-            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
-
-    model = make(callback=note)
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(X)
-    assert model.n_iter_ == len(model.history_) >= 2
-    again = make(callback=lambda epoch, _: epoch == model.n_iter_).fit(X)
-    np.testing.assert_array_equal(model.item_factors_, again.item_factors_)
+    check_interrupted(make, X)
 
 
 def test_ids_in_and_out() -> None:
