@@ -79,12 +79,12 @@ def test_rules_of_recommend(files: Path, capsys: pytest.CaptureFixture[str]) -> 
     ]  # fmt: skip
 
 
-def test_several_users_and_items(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_model_may_stand_last(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = files / "m.safetensors"
     run(capsys, "fit", files / "ratings.csv", "--out", model, "--factors", 4)
-    apart = run(capsys, "recommend", model, "--user", "u3", "--user", "u4")
-    assert run(capsys, "recommend", model, "--user", "u3", "u4") == apart
-    assert run(capsys, "similar", model, "--item", 3, 4).count("like") == 2
+    first = run(capsys, "recommend", model, "--user", "u3", "--user", "u4")
+    assert run(capsys, "recommend", "--user", "u3", "--user", "u4", model) == first
+    assert run(capsys, "similar", "--item", 3, "--item", 4, model).count("like") == 2
 
 
 def test_explain(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,7 +82,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     recommend = commands.add_parser("recommend", help="the best items for users")
     recommend.add_argument("model", type=Path)
-    recommend.add_argument("--user", required=True, action="extend", nargs="+", metavar="ID")
+    recommend.add_argument("--user", required=True, action="append", help="repeat for several")
     recommend.add_argument("--include-seen", action="store_true", help="items of training too")
     for option, text in (
         ("--items", "list these items alone"),
@@ -98,7 +98,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_file(explain, "interactions with the user's own, such as those of the fit")
     similar = commands.add_parser("similar", help="items most similar to given items")
     similar.add_argument("model", type=Path)
-    similar.add_argument("--item", required=True, action="extend", nargs="+", metavar="ID")
+    similar.add_argument("--item", required=True, action="append", help="repeat for several")
     for command, run in (
         (recommend, run_recommend), (explain, run_explain), (similar, run_similar),
     ):  # fmt: skip
