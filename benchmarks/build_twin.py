@@ -16,7 +16,6 @@ NAME = "cython_twin"
 # More than packages on an index dare: this machine's own vectors, and sums in any order.
 UNIX = ["-O3", "-march=native", "-ffast-math", "-fopenmp", "-w"]
 MACOS = ["-O3", "-ffast-math", "-Xpreprocessor", "-fopenmp", "-w"]
-MSVC = ["/O2", "/fp:fast", "/openmp"]
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,8 @@ def build() -> Twin:
 
     folder = Path(tempfile.mkdtemp(prefix="matfac-bench-"))
     source = Path(shutil.copy(Path(__file__).with_name(f"{NAME}.pyx"), folder))
-    flags = {"win32": MSVC, "darwin": MACOS}.get(sys.platform, UNIX)
-    link = {"win32": [], "darwin": ["-lomp"]}.get(sys.platform, ["-fopenmp"])
+    mac = sys.platform == "darwin"
+    flags, link = (MACOS, ["-lomp"]) if mac else (UNIX, ["-fopenmp"])
     extension = Extension(NAME, [str(source)], extra_compile_args=flags, extra_link_args=link)
     try:
         quiet = io.StringIO()

@@ -1,4 +1,4 @@
-"""What tests/mutations.py breaks of the solvers (mutants_lists.py has the rest): a line of the
+"""What tests/mutations.py breaks of the solvers (mutants_*.py have the rest): a line of the
 sources, the part in «» and what replaces it.
 
 Native parts are expressions, so that one build can hold all of them.

@@ -294,7 +294,6 @@ def test_a_watched_file_is_swapped_under_load(tmp_path: Path) -> None:
         stopped(client)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_when_told_and_finishes_what_it_began(number: int, tmp_path: Path) -> None:
     client = started(tmp_path, implicit(RATINGS))

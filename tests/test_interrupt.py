@@ -36,8 +36,6 @@ from matfac._loop import _Snapshot
 from matfac._ratings import Ratings
 from matfac._sgd import make_plan
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-
 WITHIN = 0.2  # seconds
 
 

@@ -15,8 +15,6 @@ from matfac import ConvergenceError, ExplicitMF, RankingMF, _loop
 from matfac._pairwise import PairwiseSolver
 from matfac._sgd import SgdSolver
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-
 
 class Steps:
     """Adds 1 to its table each epoch; a signal comes in the middle of the third."""

@@ -70,9 +70,9 @@ class Combining:
             (self.matrix.data[keep], (rows[keep], columns[keep])), shape=(len(users), len(items))
         )
 
-    def _where(self, compare: Callable[[Any, Any], Any], bound: Any) -> Any:
+    def _where(self, compare: Callable[[Any, Any], Any], bound: Any) -> Self:
         if not isinstance(bound, numbers.Real) or isinstance(bound, bool):
-            return NotImplemented
+            return NotImplemented  # type: ignore[no-any-return]
         return over_entries(self.matrix.nnz, lambda: self._kept(compare(self.matrix.data, bound)))
 
     def _kept(self, keep: NDArray[np.bool_]) -> Self:
@@ -92,20 +92,16 @@ class Combining:
         >>> data >= 4
         Interactions(2 users x 2 items, 1 entries, float32)
         """
-        kept: Self = self._where(operator.ge, bound)
-        return kept
+        return self._where(operator.ge, bound)
 
     def __gt__(self, bound: float) -> Self:
-        kept: Self = self._where(operator.gt, bound)
-        return kept
+        return self._where(operator.gt, bound)
 
     def __le__(self, bound: float) -> Self:
-        kept: Self = self._where(operator.le, bound)
-        return kept
+        return self._where(operator.le, bound)
 
     def __lt__(self, bound: float) -> Self:
-        kept: Self = self._where(operator.lt, bound)
-        return kept
+        return self._where(operator.lt, bound)
 
     def __add__(self, other: Self) -> Self:
         """Return the entries of two disjoint parts together, over the users and items of both.
